@@ -1,0 +1,79 @@
+//! Every bound of the server: its name, unit, default and reason. Nothing grows without one of these.
+
+use std::time::Duration;
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr;)+) => {
+        /// Every bound. Each field's documentation says why its default is what it is; each can be set by
+        /// the environment variable `TRUNKLINE_` + its name in capitals (durations in seconds).
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $kind,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+    };
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+limits! {
+    /// Bytes of a request head. A browser with large cookies sends some 8 KiB; Node's own bound is 16 KiB.
+    head_bytes_max: usize = 16 * 1024;
+    /// Header lines in a request head. Proxies add a dozen to a browser's twenty.
+    head_headers_max: usize = 64;
+    /// Seconds from accept (or the last answer) to a complete head, against slow-loris.
+    head_secs_max: Duration = secs(10);
+    /// Bytes of a client's WebSocket message. Real ones stay under a hundred; the largest tag fits many times.
+    message_bytes_max: usize = 64 * 1024;
+    /// Bytes of frames a connection may have waiting, counted in full for each connection.
+    outbox_bytes_max: usize = 1024 * 1024;
+    /// Frames a connection may have waiting: small events must not hide in a large byte bound.
+    outbox_frames_max: usize = 1000;
+    /// Seconds for which the kernel may refuse every byte of a connection before its client counts as gone.
+    outbox_blocked_secs_max: Duration = secs(10);
+    /// Subscriptions of one connection. The web client holds about ten; a column per hashtag some dozens.
+    subscriptions_max: usize = 256;
+    /// Bytes of a hashtag as the client wrote it. Mastodon's own names end at some hundred characters.
+    tag_bytes_max: usize = 1024;
+    /// Seconds between two pings of a WebSocket; the contract says 30, phones lose NAT entries soon after.
+    ping_interval_secs: Duration = secs(30);
+    /// Seconds between two `:thump` comments of an event stream; the contract says 15.
+    thump_interval_secs: Duration = secs(15);
+    /// Seconds from our close frame to the client's before the socket is closed anyway; Node waits 30.
+    closing_secs_max: Duration = secs(30);
+    /// Seconds an idle keep-alive connection waits for its next request; Node's own `keepAliveTimeout`.
+    keep_alive_secs_max: Duration = secs(5);
+    /// Seconds a client waits for the answer to "who is this token?" before it is told 503.
+    question_secs_max: Duration = secs(15);
+    /// Seconds one statement may take in Postgres before its connection is given up.
+    query_secs_max: Duration = secs(10);
+    /// Tokens in one look-up query: a thousand clients arriving together cost a few queries.
+    question_batch_max: usize = 512;
+    /// Questions of connections waiting for an answer; further clients are told 503 at once.
+    questions_waiting_max: usize = 65_536;
+    /// Deliveries on their way to one shard. At 4 KB each some 64 MB in the worst case, shared with its peers.
+    mesh_deliveries_max: usize = 16_384;
+    /// Events of one channel that wait for a verdict; further ones are withheld and counted.
+    verdicts_waiting_max: usize = 4096;
+    /// Accounts whose custom filters stay cached after their last reader left.
+    filters_cached_max: usize = 4096;
+    /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an attack.
+    reply_bytes_max: usize = 64 * 1024 * 1024;
+    /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in between.
+    redis_batch_max: usize = 512;
+    /// Seconds between renewals of a `subscribed:` key (redis-and-postgres.md).
+    subscribed_renew_secs: Duration = secs(360);
+    /// Seconds after which a `subscribed:` key expires (redis-and-postgres.md).
+    subscribed_expire_secs: Duration = secs(1080);
+    /// Seconds of silence on a Redis connection before a PING, and again before it counts as lost.
+    redis_silence_secs_max: Duration = secs(5);
+    /// Longest pause between two attempts to reach Redis or Postgres.
+    reconnect_secs_max: Duration = secs(2);
+}

@@ -1,0 +1,17 @@
+//! Sockets, threads and time: everything that touches the kernel.
+
+pub mod control;
+pub mod cores;
+pub mod database;
+pub mod driver;
+pub mod listener;
+pub mod mesh;
+pub mod poller;
+pub mod postgres;
+pub mod redis;
+pub mod resolver;
+pub mod sentinel;
+pub mod shard;
+pub mod signals;
+pub mod tls;
+pub mod upstream;
