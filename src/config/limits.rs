@@ -66,6 +66,8 @@ limits! {
     filters_cached_max: usize = 4096;
     /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an attack.
     reply_bytes_max: usize = 64 * 1024 * 1024;
+    /// Arrays and objects inside each other in a message of Rails. Ruby's own generator ends at 100.
+    json_depth_max: usize = 128;
     /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in between.
     redis_batch_max: usize = 512;
     /// Seconds between renewals of a `subscribed:` key (redis-and-postgres.md).

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod frame;
+pub mod hashtag;
 pub mod http;
 pub mod ids;
 pub mod json;
