@@ -8,6 +8,7 @@ pub mod listener;
 pub mod mesh;
 pub mod poller;
 pub mod postgres;
+pub mod process;
 pub mod redis;
 pub mod resolver;
 pub mod sentinel;
