@@ -105,10 +105,7 @@ impl Farewell {
 
     /// The peer broke the protocol: our side is shut at once, without waiting for its close frame.
     pub fn shuts_at_once(self) -> bool {
-        matches!(
-            self,
-            Farewell::ProtocolError | Farewell::InvalidText | Farewell::MessageTooBig
-        )
+        matches!(self, Farewell::ProtocolError | Farewell::InvalidText | Farewell::MessageTooBig)
     }
 }
 
@@ -118,12 +115,8 @@ mod tests {
 
     #[test]
     fn only_codes_that_bring_clients_back_send_them_away() {
-        let sending_away = [
-            Farewell::Stopping,
-            Farewell::OutboxFull,
-            Farewell::WriteBlocked,
-            Farewell::Lagged,
-        ];
+        let sending_away =
+            [Farewell::Stopping, Farewell::OutboxFull, Farewell::WriteBlocked, Farewell::Lagged];
         for farewell in sending_away {
             let Close::Code(code, _) = farewell.close() else { panic!("{farewell:?}") };
             assert!([1001, 1012, 1013].contains(&code), "{farewell:?}");

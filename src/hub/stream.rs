@@ -378,11 +378,8 @@ impl Stream {
 mod tests {
     use super::*;
 
-    const NONE: Parameters<'_> = Parameters {
-        tag: Parameter::Missing,
-        list: Parameter::Missing,
-        allow_local_only: false,
-    };
+    const NONE: Parameters<'_> =
+        Parameters { tag: Parameter::Missing, list: Parameter::Missing, allow_local_only: false };
 
     #[test]
     fn a_channel_is_small() {

@@ -68,9 +68,7 @@ fn parse_canonical(text: &str) -> Option<i64> {
     let canonical = match bytes {
         [] => false,
         [b'0'] => true,
-        [first, rest @ ..] => {
-            (b'1'..=b'9').contains(first) && rest.iter().all(u8::is_ascii_digit)
-        }
+        [first, rest @ ..] => (b'1'..=b'9').contains(first) && rest.iter().all(u8::is_ascii_digit),
     };
     if canonical { text.parse().ok() } else { None }
 }
@@ -81,7 +79,10 @@ mod tests {
 
     #[test]
     fn only_the_canonical_spelling_is_an_id() {
-        assert_eq!(AccountId::parse("110000000001000003"), Some(AccountId(110_000_000_001_000_003)));
+        assert_eq!(
+            AccountId::parse("110000000001000003"),
+            Some(AccountId(110_000_000_001_000_003))
+        );
         assert_eq!(ListId::parse("0"), Some(ListId(0)));
         for text in ["", "-1", "+1", "01", " 1", "1 ", "1.0", "9223372036854775808", "١"] {
             assert_eq!(ListId::parse(text), None, "{text:?}");
