@@ -1,1 +1,446 @@
-//! (being built)
+//! Which channels somebody wants, and what Redis has to be told so that it knows.
+//!
+//! Shards say what they want; Redis says what it has confirmed. *Desired* and *actual* are made equal in batches, so
+//! a reconnect is nothing special: *actual* is empty and everything is asked for again.
+//!
+//! ```text
+//!                  ask SUBSCRIBE            confirmed
+//!   ┌─► Absent ─────────────────► Joining ─────────────► Joined
+//!   │     ▲ nobody wants it: gone                          │ nobody wants it: ask UNSUBSCRIBE
+//!   │     └──────────────────────────────── Leaving ◄──────┘
+//!   └── connection lost, from anywhere      confirmed
+//! ```
+//!
+//! Of each channel at most one request is under way; whoever changes their mind meanwhile is served when it has
+//! been answered. So the answers never need to be matched with requests, only with channels.
+//!
+//! The keys `subscribed:CHANNEL` tell Rails that it is worth publishing (redis-and-postgres.md). One is set with the
+//! subscription, and again once in each round of `subscribed_renew_secs`: a cursor goes round the entries at an even
+//! pace, so that renewals never come in herds and need no memory of their own. Keys are left to expire.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::moment::Moment;
+use super::stream::Channel;
+use crate::config::Limits;
+
+/// More shards than this are not possible: [`ShardSet`] has a bit for each.
+pub const SHARDS_MAX: usize = 128;
+
+/// Renewals are due in steps of a second: a million keys are some thousands each second, not a wake-up each.
+const RENEWAL_STEP: Duration = Duration::from_secs(1);
+
+/// Some of the shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardSet([u64; SHARDS_MAX / 64]);
+
+/// What is to be sent to Redis now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// `SET subscribed:… 1 EX …` for each of these, before the subscriptions.
+    pub set_keys: Vec<Channel>,
+    /// `SUBSCRIBE` to these.
+    pub subscribe: Vec<Channel>,
+    /// `UNSUBSCRIBE` from these.
+    pub unsubscribe: Vec<Channel>,
+}
+
+/// How much Redis may be told now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Keys to set; `None` while the command connection is away ([`Interest::keys_lost`] makes up for it).
+    pub keys: Option<usize>,
+    /// Subscriptions and their ends; 0 while the subscriber connection is away.
+    pub subscriptions: usize,
+}
+
+/// A life of the subscriber connection; later ones are larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u32);
+
+/// What Redis has confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// `subscribe`.
+    Subscribed,
+    /// `unsubscribe`.
+    Unsubscribed,
+}
+
+/// The channels that somebody wants or that Redis still holds for us.
+pub struct Interest {
+    /// Entries by their index; freed ones are used again.
+    entries: Vec<Entry>,
+    /// Indices of freed entries.
+    free: Vec<u32>,
+    /// Channel → index of its entry. Holds exactly the entries that have a channel.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Indices of entries to look at in the next batches, each at most once (its `queued` is set).
+    queue: VecDeque<u32>,
+    /// Entries that a shard wants.
+    wanted: usize,
+    /// Entries that are [`State::Joined`].
+    joined: usize,
+    epoch: Epoch,
+    renewal: Renewal,
+    limits: Bounds,
+}
+
+/// Forty bytes, and some eight in the index.
+struct Entry {
+    /// `None`: free.
+    channel: Option<Channel>,
+    shards: ShardSet,
+    /// The epoch in which it became [`State::Joined`].
+    since: Epoch,
+    state: State,
+    queued: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Absent,
+    Joining,
+    Joined,
+    Leaving,
+}
+
+struct Bounds {
+    batch_max: usize,
+    renew: Duration,
+}
+
+/// The cursor that goes round the entries.
+struct Renewal {
+    /// When this round began; `None`: the keys were never set, or are lost.
+    started: Option<Moment>,
+    /// `0 <= cursor <= entries.len()`: the entry to be renewed next.
+    cursor: usize,
+    /// Set keys as fast as there is room until the cursor is round once.
+    hurry: bool,
+}
+
+impl Interest {
+    /// Nothing is wanted, nothing is subscribed.
+    pub fn new(limits: &Limits) -> Interest {
+        let bounds =
+            Bounds { batch_max: limits.redis_batch_max, renew: limits.subscribed_renew_secs };
+        Interest {
+            entries: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            queue: VecDeque::new(),
+            wanted: 0,
+            joined: 0,
+            epoch: Epoch::default(),
+            renewal: Renewal { started: None, cursor: 0, hurry: false },
+            limits: bounds,
+        }
+    }
+
+    /// Shard `shard` wants `channel` (again, perhaps). Returns whether nobody had wanted it before.
+    pub fn want(&mut self, channel: &Channel, shard: usize) -> bool {
+        let at = self.find(channel).unwrap_or_else(|| self.insert(channel));
+        let Some(entry) = self.entries.get_mut(at as usize) else { return false };
+        let first = entry.shards.is_empty();
+        entry.shards.insert(shard);
+        let wanted = !entry.shards.is_empty();
+        if first {
+            self.wanted += usize::from(wanted);
+            self.enqueue(at);
+        }
+        first && wanted
+    }
+
+    /// Shard `shard` wants `channel` no longer. Returns whether nobody does now.
+    pub fn unwant(&mut self, channel: &Channel, shard: usize) -> bool {
+        let Some(at) = self.find(channel) else { return false };
+        let Some(entry) = self.entries.get_mut(at as usize) else { return false };
+        let last = entry.shards.remove(shard) && entry.shards.is_empty();
+        if last {
+            self.wanted -= 1;
+            self.enqueue(at);
+        }
+        last
+    }
+
+    /// The shards that want `channel`.
+    pub fn shards(&self, channel: &Channel) -> ShardSet {
+        self.entry(channel).map(|entry| entry.shards).unwrap_or_default()
+    }
+
+    /// The connection on which `channel` has been confirmed, if it has: every message published since then has
+    /// come, or the connection has been lost meanwhile.
+    pub fn confirmed_since(&self, channel: &Channel) -> Option<Epoch> {
+        let entry = self.entry(channel)?;
+        (entry.state == State::Joined).then_some(entry.since)
+    }
+
+    /// What to tell Redis now: at most `redis_batch_max` of each kind and at most what there is `room` for. An
+    /// empty batch: nothing to do, or no room.
+    pub fn next_batch(&mut self, now: Moment, room: Room) -> Batch {
+        let mut batch = Batch::default();
+        let keys_max = room.keys.map(|keys| keys.min(self.limits.batch_max));
+        let requests_max = room.subscriptions.min(self.limits.batch_max);
+        while batch.subscribe.len() + batch.unsubscribe.len() < requests_max {
+            // Subscribing without setting the key first would leave Rails silent.
+            if keys_max.is_some_and(|most| batch.set_keys.len() >= most) {
+                break;
+            }
+            let Some(at) = self.queue.pop_front() else { break };
+            self.settle(at, keys_max.is_some(), &mut batch);
+        }
+        if let Some(most) = keys_max {
+            self.renew(now, most, &mut batch);
+        }
+        batch
+    }
+
+    /// Redis has confirmed for the channel of this name (without namespace). Returns the channel if it is known
+    /// and this was news.
+    pub fn confirmed(&mut self, name: &[u8], confirmation: Confirmation) -> Option<Channel> {
+        let at = self.find(&Channel::parse(name)?)?;
+        let epoch = self.epoch;
+        let entry = self.entries.get_mut(at as usize)?;
+        let channel = entry.channel.clone();
+        let wanted = !entry.shards.is_empty();
+        match (confirmation, entry.state) {
+            (Confirmation::Subscribed, State::Joining) => {
+                entry.state = State::Joined;
+                entry.since = epoch;
+                self.joined += 1;
+                if !wanted {
+                    self.enqueue(at);
+                }
+            }
+            (Confirmation::Unsubscribed, State::Leaving | State::Joined) => {
+                self.joined -= usize::from(entry.state == State::Joined);
+                entry.state = State::Absent;
+                // Wanted: ask again. Not wanted: the next batch frees it.
+                self.enqueue(at);
+            }
+            _ => return None,
+        }
+        channel
+    }
+
+    /// The subscriber connection is gone: nothing is subscribed, and what is wanted is to be asked for again.
+    pub fn connection_lost(&mut self) {
+        self.epoch.0 = self.epoch.0.wrapping_add(1);
+        self.joined = 0;
+        for at in 0..self.entries.len() {
+            let Some(entry) = self.entries.get_mut(at) else { continue };
+            if entry.channel.is_some() {
+                entry.state = State::Absent;
+                self.enqueue(at as u32);
+            }
+        }
+    }
+
+    /// The command connection is new: keys that were on their way may be lost, and Redis may have been emptied. All
+    /// of them are set again as fast as there is room.
+    pub fn keys_lost(&mut self) {
+        self.renewal = Renewal { started: None, cursor: 0, hurry: true };
+    }
+
+    /// When [`Interest::next_batch`] will have a key to renew that it has not now; `None` with no keys.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let started = self.renewal.started?;
+        let entries = self.entries.len() as u64;
+        if entries == 0 || self.wanted == 0 {
+            return None;
+        }
+        let steps = self.steps_in_round();
+        let next = (self.renewal.cursor as u64 + 1).min(entries);
+        let step = (next * steps).div_ceil(entries);
+        Some(started + RENEWAL_STEP.saturating_mul(u32::try_from(step).unwrap_or(u32::MAX)))
+    }
+
+    /// Channels that at least one shard wants.
+    pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Channels that Redis has confirmed.
+    pub fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// The life of the subscriber connection: the number of times it has been lost.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl Interest {
+    /// Looks at an entry of the queue: asks for what is missing, frees what is over.
+    fn settle(&mut self, at: u32, set_key: bool, batch: &mut Batch) {
+        let Some(entry) = self.entries.get_mut(at as usize) else { return };
+        entry.queued = false;
+        let Some(channel) = &entry.channel else { return };
+        match (entry.state, entry.shards.is_empty()) {
+            (State::Absent, false) => {
+                if set_key && !channel.is_system() {
+                    batch.set_keys.push(channel.clone());
+                }
+                batch.subscribe.push(channel.clone());
+                entry.state = State::Joining;
+            }
+            (State::Joined, true) => {
+                batch.unsubscribe.push(channel.clone());
+                entry.state = State::Leaving;
+                self.joined -= 1;
+            }
+            (State::Absent, true) => self.release(at),
+            // The answer that is under way brings it back.
+            (State::Joining | State::Leaving, _) | (State::Joined, false) => {}
+        }
+    }
+
+    /// Moves the cursor to where it should be by now, as far as there is room.
+    fn renew(&mut self, now: Moment, keys_max: usize, batch: &mut Batch) {
+        let started = *self.renewal.started.get_or_insert(now);
+        let entries = self.entries.len();
+        let steps = (now.since(started).as_nanos() / RENEWAL_STEP.as_nanos()) as u64;
+        let round = self.steps_in_round();
+        let due = if self.renewal.hurry || steps >= round {
+            entries
+        } else {
+            (entries as u64 * steps / round) as usize
+        };
+        while self.renewal.cursor < due && batch.set_keys.len() < keys_max {
+            let entry = self.entries.get(self.renewal.cursor);
+            self.renewal.cursor += 1;
+            let Some(entry) = entry else { continue };
+            let Some(channel) = &entry.channel else { continue };
+            // Absent ones get their key with their subscription.
+            let held = matches!(entry.state, State::Joining | State::Joined);
+            if held && !entry.shards.is_empty() && !channel.is_system() {
+                batch.set_keys.push(channel.clone());
+            }
+        }
+        if self.renewal.cursor >= entries && (self.renewal.hurry || steps >= round) {
+            self.renewal = Renewal { started: Some(now), cursor: 0, hurry: false };
+        }
+    }
+
+    fn steps_in_round(&self) -> u64 {
+        (self.limits.renew.as_nanos() / RENEWAL_STEP.as_nanos()).max(1) as u64
+    }
+
+    fn entry(&self, channel: &Channel) -> Option<&Entry> {
+        self.entries.get(self.find(channel)? as usize)
+    }
+
+    fn find(&self, channel: &Channel) -> Option<u32> {
+        let hash = self.hasher.hash_one(channel);
+        self.index.find(hash, |at| holds(&self.entries, *at, channel)).copied()
+    }
+
+    fn insert(&mut self, channel: &Channel) -> u32 {
+        let entry = Entry {
+            channel: Some(channel.clone()),
+            shards: ShardSet::default(),
+            since: Epoch::default(),
+            state: State::Absent,
+            queued: false,
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.entries[at as usize] = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let rehash = |at: &u32| hash_of(hasher, entries, *at);
+        self.index.insert_unique(hasher.hash_one(channel), at, rehash);
+        at
+    }
+
+    fn release(&mut self, at: u32) {
+        let hash = hash_of(&self.hasher, &self.entries, at);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
+            found.remove();
+        }
+        if let Some(entry) = self.entries.get_mut(at as usize) {
+            entry.channel = None;
+            self.free.push(at);
+        }
+    }
+
+    fn enqueue(&mut self, at: u32) {
+        if let Some(entry) = self.entries.get_mut(at as usize)
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.queue.push_back(at);
+        }
+    }
+}
+
+impl ShardSet {
+    /// Adds a shard. One beyond [`SHARDS_MAX`] is not added (`boot` starts no such shard).
+    pub fn insert(&mut self, shard: usize) {
+        if let Some(word) = self.0.get_mut(shard / 64) {
+            *word |= 1 << (shard % 64);
+        }
+    }
+
+    /// Takes a shard out; was it in?
+    pub fn remove(&mut self, shard: usize) -> bool {
+        let Some(word) = self.0.get_mut(shard / 64) else { return false };
+        let bit = 1 << (shard % 64);
+        let held = *word & bit != 0;
+        *word &= !bit;
+        held
+    }
+
+    /// Is the shard in?
+    pub fn contains(self, shard: usize) -> bool {
+        self.0.get(shard / 64).is_some_and(|word| word & (1 << (shard % 64)) != 0)
+    }
+
+    /// No shard at all.
+    pub fn is_empty(self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// The shards in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(number, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(number * 64 + bit)
+            })
+        })
+    }
+}
+
+impl Batch {
+    /// Nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.set_keys.is_empty() && self.subscribe.is_empty() && self.unsubscribe.is_empty()
+    }
+}
+
+fn holds(entries: &[Entry], at: u32, channel: &Channel) -> bool {
+    entries.get(at as usize).is_some_and(|entry| entry.channel.as_ref() == Some(channel))
+}
+
+fn hash_of(hasher: &DefaultHashBuilder, entries: &[Entry], at: u32) -> u64 {
+    match entries.get(at as usize).and_then(|entry| entry.channel.as_ref()) {
+        Some(channel) => hasher.hash_one(channel),
+        None => 0,
+    }
+}
