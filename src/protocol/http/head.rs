@@ -1,0 +1,261 @@
+//! The request head: strict, incremental, borrowed from the bytes that came.
+
+use std::borrow::Cow;
+
+use super::Query;
+use crate::config::limits::Limits;
+
+/// Reads one request head from the front of `bytes`.
+///
+/// `Ok(None)`: incomplete so far; call again with more bytes. `Ok(Some((head, length)))`: complete, `length` bytes
+/// belong to it. What was refused once stays refused whatever follows, and the outcome does not
+/// depend on how the bytes were cut: it is that of the shortest prefix that has one.
+///
+/// # Errors
+/// A [`HeadError`] as soon as the offending byte is there: answer it and close.
+pub fn parse_head<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<Option<(Head<'a>, usize)>, HeadError> {
+    let skipped = empty_lines_length(bytes);
+    let window = &bytes[..bytes.len().min(limits.head_bytes_max)];
+    let (readable, end) = readable_part(window, skipped);
+    let mut headers = vec![httparse::EMPTY_HEADER; limits.head_headers_max];
+    let mut request = httparse::Request::new(&mut headers);
+    let status = match request.parse(readable) {
+        Ok(status) => status,
+        Err(error) => return Err(HeadError::from_syntax(error, readable)),
+    };
+    match (status, request) {
+        (
+            httparse::Status::Complete(length),
+            httparse::Request {
+                method: Some(method),
+                path: Some(target),
+                version: Some(minor),
+                headers: used,
+            },
+        ) => {
+            let used = used.len();
+            headers.truncate(used);
+            let head = Head::new(method, target, minor, headers)?;
+            Ok(Some((head, length)))
+        }
+        _ if end == End::BareLineFeed => Err(HeadError::BareLineFeed),
+        _ if window.len() == limits.head_bytes_max => Err(HeadError::TooLarge),
+        _ => Ok(None),
+    }
+}
+
+/// A complete, well-formed request head.
+pub struct Head<'a> {
+    /// The method, any token; case matters.
+    pub method: &'a str,
+    /// The path as it came, not percent-decoded: a stream has one spelling.
+    pub path: &'a str,
+    /// The minor version of HTTP/1: 0 or 1.
+    pub version_minor: u8,
+    raw_query: &'a str,
+    headers: Vec<httparse::Header<'a>>,
+}
+
+impl<'a> Head<'a> {
+    fn new(
+        method: &'a str,
+        target: &'a str,
+        version_minor: u8,
+        headers: Vec<httparse::Header<'a>>,
+    ) -> Result<Self, HeadError> {
+        let (path, raw_query) = split_target(method, target)?;
+        let head = Self { method, path, version_minor, raw_query, headers };
+        head.check_host()?;
+        head.check_no_body()?;
+        Ok(head)
+    }
+
+    /// The look-ups in the query string.
+    pub fn query(&self) -> Query<'a> {
+        Query::new(self.raw_query)
+    }
+
+    /// The value of the first header of that name (any letter case), without surrounding white space.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers(name).next()
+    }
+
+    /// The values of all headers of that name, in order.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    }
+
+    /// All values of a header as one list, joined by `, ` (RFC 9110 section 5.3).
+    pub fn joined(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let mut values = self.headers(name);
+        let first = values.next()?;
+        Some(values.fold(Cow::Borrowed(first), |mut joined, value| {
+            let list = joined.to_mut();
+            list.extend_from_slice(b", ");
+            list.extend_from_slice(value);
+            joined
+        }))
+    }
+
+    /// Whether the connection may carry another request after the answer (RFC 9112 section 9.3). HTTP/1.0
+    /// connections are always closed: no client of ours needs more.
+    pub fn keep_alive(&self) -> bool {
+        self.version_minor == 1 && !self.lists("connection", "close")
+    }
+
+    /// Whether the client asks to leave HTTP: an `Upgrade` header that `Connection` names (RFC 9110
+    /// section 7.8). An `Upgrade` header alone is ignored, as Node ignores it.
+    pub fn upgrade_requested(&self) -> bool {
+        self.header("upgrade").is_some() && self.lists("connection", "upgrade")
+    }
+
+    /// Whether a comma-separated header lists a word, in any letter case.
+    pub(super) fn lists(&self, name: &str, word: &str) -> bool {
+        self.headers(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .any(|element| element.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// RFC 9112 section 3.2: exactly one valid `Host` in HTTP/1.1; at most one in HTTP/1.0.
+    fn check_host(&self) -> Result<(), HeadError> {
+        let mut hosts = self.headers("host");
+        match (hosts.next(), hosts.next()) {
+            (None, _) if self.version_minor == 0 => Ok(()),
+            (Some(host), None) if host.iter().all(|&byte| is_host_byte(byte)) => Ok(()),
+            _ => Err(HeadError::Host),
+        }
+    }
+
+    /// No request of this API has a body, and every way to announce one is a way to disagree with a proxy
+    /// about where the next request begins (RFC 9112 section 11.2). Only `Content-Length: 0` is harmless.
+    fn check_no_body(&self) -> Result<(), HeadError> {
+        if self.header("transfer-encoding").is_some() {
+            return Err(HeadError::Body);
+        }
+        let mut lengths = self.headers("content-length");
+        match (lengths.next(), lengths.next()) {
+            (None, _) => Ok(()),
+            (Some(length), None) if !length.is_empty() && length.iter().all(|&b| b == b'0') => {
+                Ok(())
+            }
+            _ => Err(HeadError::Body),
+        }
+    }
+}
+
+/// Why a head was refused; always the client's (or its proxy's) doing. The connection is closed after the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeadError {
+    /// Not the grammar of RFC 9112: control bytes, folded lines, spaces where none belong, not HTTP at all.
+    Malformed,
+    /// A line that ends with LF alone; parsers disagree about those.
+    BareLineFeed,
+    /// A version of HTTP other than 1.0 and 1.1.
+    Version,
+    /// More than `head_bytes_max` bytes.
+    TooLarge,
+    /// More than `head_headers_max` header lines.
+    TooManyHeaders,
+    /// `Host` is missing, doubled or no host.
+    Host,
+    /// A body is announced: `Transfer-Encoding`, or a `Content-Length` that is not one plain 0.
+    Body,
+    /// The target is neither a path nor an absolute URL (nor `*` of `OPTIONS`).
+    Target,
+}
+
+impl HeadError {
+    /// The status to answer with.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed | Self::BareLineFeed | Self::Host | Self::Body | Self::Target => 400,
+            Self::TooLarge | Self::TooManyHeaders => 431,
+            Self::Version => 505,
+        }
+    }
+
+    /// Appends the answer; close after it. It says nothing of what was sent.
+    pub fn answer(self, out: &mut Vec<u8>) {
+        let status = self.status();
+        let reason = super::reason_phrase(status);
+        out.extend_from_slice(
+            format!("HTTP/1.1 {status} {reason}\r\nConnection: close\r\n\r\n").as_bytes(),
+        );
+    }
+
+    fn from_syntax(error: httparse::Error, bytes: &[u8]) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => Self::TooManyHeaders,
+            httparse::Error::Version if is_other_version(bytes) => Self::Version,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Why the bytes given to the parser end where they end.
+#[derive(PartialEq, Eq)]
+enum End {
+    BareLineFeed,
+    Other,
+}
+
+/// The part of the window before the first bare LF. httparse takes a bare LF for a line end; kept away from
+/// it, whatever is wrong earlier is found first, as it would be if the bytes came one by one.
+fn readable_part(window: &[u8], skipped: usize) -> (&[u8], End) {
+    for position in memchr::memchr_iter(b'\n', window) {
+        let line = &window[..position];
+        if !line.ends_with(b"\r") {
+            return (line, End::BareLineFeed);
+        }
+        // The empty line: the head is complete, what follows is not ours to judge.
+        if position > skipped && line.ends_with(b"\r\n\r") {
+            break;
+        }
+    }
+    (window, End::Other)
+}
+
+/// The length of the empty lines that RFC 9112 section 2.2 lets stand before a request.
+fn empty_lines_length(bytes: &[u8]) -> usize {
+    bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
+}
+
+/// Whether the first byte that is wrong in `HTTP/1.x` is another digit, which makes it a version that
+/// we do not speak rather than no version at all.
+fn is_other_version(bytes: &[u8]) -> bool {
+    let words = bytes.trim_ascii_start().splitn(3, |&byte| byte == b' ');
+    match words.last() {
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, ..]) => minor.is_ascii_digit(),
+        Some([b'H', b'T', b'T', b'P', b'/', major, ..]) => *major != b'1' && major.is_ascii_digit(),
+        _ => false,
+    }
+}
+
+/// Splits a request target into raw path and raw query (RFC 9112 section 3.2).
+fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, &'a str), HeadError> {
+    let target = target.split_once('#').map_or(target, |(before, _)| before);
+    let local = if target.starts_with('/') {
+        target
+    } else if let Some((_, after)) = target.split_once("://").filter(|(scheme, _)| {
+        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+    }) {
+        after.find(['/', '?']).map_or("/", |at| &after[at..])
+    } else if target == "*" && method == "OPTIONS" {
+        target
+    } else {
+        return Err(HeadError::Target);
+    };
+    let (path, query) = local.split_once('?').unwrap_or((local, ""));
+    Ok((if path.is_empty() { "/" } else { path }, query))
+}
+
+/// The bytes of `uri-host [ ":" port ]` (RFC 3986 section 3.2.2).
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+}
