@@ -194,7 +194,8 @@ impl Crowd {
         match self.subscribers.len() {
             length if length < INDEXED_FROM => {}
             INDEXED_FROM => {
-                self.places = self.subscribers.iter().zip(0..).map(|(s, at)| (place(s), at)).collect();
+                self.places =
+                    self.subscribers.iter().zip(0..).map(|(s, at)| (place(s), at)).collect();
             }
             length => {
                 self.places.insert(place(&subscriber), length as u32 - 1);

@@ -9,5 +9,6 @@ pub mod json;
 pub mod postgres;
 pub mod resp;
 pub mod sse;
+pub mod status;
 pub mod status_text;
 pub mod websocket;

@@ -89,6 +89,11 @@ impl<'text> Rewriter<'text> {
         self.output
     }
 
+    /// Takes back what was written from `start` on.
+    pub fn discard_from(&mut self, start: usize) {
+        self.output.truncate(start);
+    }
+
     /// What the next value is, as far as its first byte says.
     pub fn form(&mut self) -> Result<Form, NotJson> {
         self.skip_space();

@@ -132,7 +132,9 @@ impl Authentication {
                 Step::Challenged(Box::new(self.begin_scram(body, output)?))
             }
             (Step::Challenged(mut scram), Message::AuthenticationSaslContinue(body)) => {
-                scram.update(body.data()).map_err(|_| Failure::Login(LoginProblem::BadChallenge))?;
+                scram
+                    .update(body.data())
+                    .map_err(|_| Failure::Login(LoginProblem::BadChallenge))?;
                 frontend::sasl_response(scram.message(), output).map_err(|_| unwritable())?;
                 Step::Answered(scram)
             }
