@@ -64,24 +64,30 @@ impl UpgradeError {
 
     /// Appends the whole answer.
     pub fn answer(self, out: &mut Vec<u8>) {
-        let (extra, body) = match self {
-            Self::Method => ("", "Invalid HTTP method"),
-            Self::Protocol => ("", "Invalid Upgrade header"),
-            Self::Key => ("", "Missing or invalid Sec-WebSocket-Key header"),
-            // RFC 6455 section 4.4.
-            Self::Version => {
-                ("Sec-WebSocket-Version: 13\r\n", "Missing or invalid Sec-WebSocket-Version header")
-            }
-            Self::Subprotocol => ("", "Invalid Sec-WebSocket-Protocol header"),
+        let (status, body) = (self.status(), self.message());
+        // RFC 6455 section 4.4 and RFC 9110 section 15.5.22: say what is spoken here.
+        let (option, spoken) = match self {
+            Self::Version => (", Upgrade", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
+            _ => ("", ""),
         };
-        let (status, length) = (self.status(), body.len());
-        let reason = reason_phrase(status);
         // Writing to a `Vec` does not fail.
         let _ = write!(
             out,
-            "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: text/html\r\n\
-             Content-Length: {length}\r\n{extra}\r\n{body}"
+            "HTTP/1.1 {status} {}\r\nConnection: close{option}\r\nContent-Type: text/html\r\n\
+             Content-Length: {}\r\n{spoken}\r\n{body}",
+            reason_phrase(status),
+            body.len()
         );
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Method => "Invalid HTTP method",
+            Self::Protocol => "Invalid Upgrade header",
+            Self::Key => "Missing or invalid Sec-WebSocket-Key header",
+            Self::Version => "Missing or invalid Sec-WebSocket-Version header",
+            Self::Subprotocol => "Invalid Sec-WebSocket-Protocol header",
+        }
     }
 }
 

@@ -71,6 +71,14 @@ pub struct Partial {
     message: Option<Message>,
 }
 
+impl Partial {
+    /// Bytes of heap and box, for whoever counts what clients cost.
+    pub fn bytes_held(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| message.bytes.capacity());
+        size_of::<Self>() + self.control.capacity() + message
+    }
+}
+
 struct Message {
     is_text: bool,
     bytes: Vec<u8>,

@@ -28,7 +28,7 @@ pub fn frame_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
 }
 
 /// Appends a text frame.
-pub fn frame(text: &str, out: &mut Vec<u8>) {
+pub fn text_frame(text: &str, out: &mut Vec<u8>) {
     frame_header(OpCode::Data(Data::Text), text.len(), out);
     out.extend_from_slice(text.as_bytes());
 }
