@@ -1,9 +1,14 @@
 //! Every bound of the server: its name, unit, default and reason. Nothing grows without one of these.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::env::TRUNKLINE_PREFIX;
+use super::reader::Reader;
+use super::typed;
+
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr $(, $range:expr)?;)+) => {
         /// Every bound. Each field's documentation says why its default is what it is; each can be set by
         /// the environment variable `TRUNKLINE_` + its name in capitals (durations in seconds).
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +16,83 @@ macro_rules! limits {
             $($(#[doc = $doc])+ pub $name: $kind,)+
         }
 
-        impl Default for Limits {
-            fn default() -> Self {
-                Self { $($name: $default,)+ }
+        impl Limits {
+            /// The defaults, as a constant so that their relations are checked at compile time.
+            pub const DEFAULT: Self = Self { $($name: $default,)+ };
+
+            /// Every field's name, in the order of the file.
+            pub const NAMES: &[&str] = &[$(stringify!($name),)+];
+
+            /// Reads each limit's variable.
+            pub(super) fn read(reader: &mut Reader) -> Self {
+                let limits = Self {
+                    $($name: {
+                        #[allow(unused_mut, unused_assignments, reason = "only some name a range")]
+                        let mut range = <$kind as LimitValue>::RANGE;
+                        $(range = $range;)?
+                        read_one(reader, stringify!($name), Self::DEFAULT.$name, range)
+                    },)+
+                };
+                limits.check_relations(reader);
+                limits
             }
         }
     };
+}
+
+/// A kind of limit.
+trait LimitValue: Clone {
+    /// What a limit may be where its line names no range.
+    const RANGE: RangeInclusive<Self>;
+
+    fn parse(text: &str, range: &RangeInclusive<Self>) -> Result<Self, String>;
+
+    fn show(&self) -> String;
+}
+
+impl LimitValue for usize {
+    const RANGE: RangeInclusive<Self> = 1..=1 << 40;
+
+    fn parse(text: &str, range: &RangeInclusive<Self>) -> Result<Self, String> {
+        typed::number(text, range)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl LimitValue for Duration {
+    const RANGE: RangeInclusive<Self> = Duration::from_millis(1)..=secs(86_400);
+
+    fn parse(text: &str, range: &RangeInclusive<Self>) -> Result<Self, String> {
+        typed::seconds(text, range)
+    }
+
+    fn show(&self) -> String {
+        typed::show_seconds(self)
+    }
+}
+
+fn read_one<T: LimitValue>(
+    reader: &mut Reader,
+    field: &str,
+    default: T,
+    range: RangeInclusive<T>,
+) -> T {
+    let parse = |text: &str| T::parse(text, &range);
+    reader.value(&variable(field), default, parse, |value| value.show())
+}
+
+/// The variable that sets a limit.
+pub(super) fn variable(field: &str) -> String {
+    format!("{TRUNKLINE_PREFIX}{}", field.to_ascii_uppercase())
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 const fn secs(seconds: u64) -> Duration {
@@ -25,23 +101,23 @@ const fn secs(seconds: u64) -> Duration {
 
 limits! {
     /// Bytes of a request head. A browser with large cookies sends some 8 KiB; Node's own bound is 16 KiB.
-    head_bytes_max: usize = 16 * 1024;
+    head_bytes_max: usize = 16 * 1024, 1024..=1024 * 1024;
     /// Header lines in a request head. Proxies add a dozen to a browser's twenty.
-    head_headers_max: usize = 64;
+    head_headers_max: usize = 64, 8..=1024;
     /// Seconds from accept (or the last answer) to a complete head, against slow-loris.
     head_secs_max: Duration = secs(10);
     /// Bytes of a client's WebSocket message. Real ones stay under a hundred; the largest tag fits many times.
-    message_bytes_max: usize = 64 * 1024;
+    message_bytes_max: usize = 64 * 1024, 125..=16 * 1024 * 1024;
     /// Bytes of frames a connection may have waiting, counted in full for each connection.
-    outbox_bytes_max: usize = 1024 * 1024;
+    outbox_bytes_max: usize = 1024 * 1024, 16 * 1024..=1 << 30;
     /// Frames a connection may have waiting: small events must not hide in a large byte bound.
-    outbox_frames_max: usize = 1000;
+    outbox_frames_max: usize = 1000, 1..=1_000_000;
     /// Seconds for which the kernel may refuse every byte of a connection before its client counts as gone.
     outbox_blocked_secs_max: Duration = secs(10);
     /// Subscriptions of one connection. The web client holds about ten; a column per hashtag some dozens.
-    subscriptions_max: usize = 256;
+    subscriptions_max: usize = 256, 1..=65_536;
     /// Bytes of a hashtag as the client wrote it. Mastodon's own names end at some hundred characters.
-    tag_bytes_max: usize = 1024;
+    tag_bytes_max: usize = 1024, 64..=64 * 1024;
     /// Seconds between two pings of a WebSocket; the contract says 30, phones lose NAT entries soon after.
     ping_interval_secs: Duration = secs(30);
     /// Seconds between two `:thump` comments of an event stream; the contract says 15.
@@ -55,21 +131,21 @@ limits! {
     /// Seconds one statement may take in Postgres before its connection is given up.
     query_secs_max: Duration = secs(10);
     /// Tokens in one look-up query: a thousand clients arriving together cost a few queries.
-    question_batch_max: usize = 512;
+    question_batch_max: usize = 512, 1..=16_384;
     /// Questions of connections waiting for an answer; further clients are told 503 at once.
-    questions_waiting_max: usize = 65_536;
+    questions_waiting_max: usize = 65_536, 1..=1 << 24;
     /// Deliveries on their way to one shard. At 4 KB each some 64 MB in the worst case, shared with its peers.
-    mesh_deliveries_max: usize = 16_384;
+    mesh_deliveries_max: usize = 16_384, 16..=1 << 24;
     /// Events of one channel that wait for a verdict; further ones are withheld and counted.
-    verdicts_waiting_max: usize = 4096;
+    verdicts_waiting_max: usize = 4096, 1..=1 << 24;
     /// Accounts whose custom filters stay cached after their last reader left.
-    filters_cached_max: usize = 4096;
+    filters_cached_max: usize = 4096, 0..=1 << 24;
     /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an attack.
-    reply_bytes_max: usize = 64 * 1024 * 1024;
+    reply_bytes_max: usize = 64 * 1024 * 1024, 64 * 1024..=1 << 30;
     /// Arrays and objects inside each other in a message of Rails. Ruby's own generator ends at 100.
-    json_depth_max: usize = 128;
+    json_depth_max: usize = 128, 16..=512;
     /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in between.
-    redis_batch_max: usize = 512;
+    redis_batch_max: usize = 512, 1..=16_384;
     /// Seconds between renewals of a `subscribed:` key (redis-and-postgres.md).
     subscribed_renew_secs: Duration = secs(360);
     /// Seconds after which a `subscribed:` key expires (redis-and-postgres.md).
@@ -78,4 +154,49 @@ limits! {
     redis_silence_secs_max: Duration = secs(5);
     /// Longest pause between two attempts to reach Redis or Postgres.
     reconnect_secs_max: Duration = secs(2);
+}
+
+/// Relations that must hold, or a server would be at odds with itself: (smaller, larger, why).
+macro_rules! relations {
+    ($($smaller:ident <= $larger:ident: $why:literal;)+) => {
+        /// The same for the defaults, before there is a server.
+        const _: () = {
+            $(assert!(Comparable(Limits::DEFAULT.$smaller).at_most(Limits::DEFAULT.$larger), $why);)+
+        };
+
+        impl Limits {
+            fn check_relations(&self, reader: &mut Reader) {
+                $(if self.$smaller > self.$larger {
+                    let (name, value) = (variable(stringify!($smaller)), self.$smaller.show());
+                    let larger = variable(stringify!($larger));
+                    let most = self.$larger.show();
+                    reader.error(&name, &value, format!("must be at most {larger} = {most}: {}", $why));
+                })+
+            }
+        }
+    };
+}
+
+/// Comparison in constants, which traits cannot do.
+struct Comparable<T>(T);
+
+impl Comparable<usize> {
+    const fn at_most(&self, other: usize) -> bool {
+        self.0 <= other
+    }
+}
+
+impl Comparable<Duration> {
+    const fn at_most(&self, other: Duration) -> bool {
+        self.0.as_nanos() <= other.as_nanos()
+    }
+}
+
+relations! {
+    tag_bytes_max <= message_bytes_max: "a tag arrives in a message";
+    tag_bytes_max <= head_bytes_max: "a tag arrives in a request line";
+    subscribed_renew_secs <= subscribed_expire_secs: "a key must be renewed before it expires";
+    query_secs_max <= question_secs_max: "a client must not give up before its query does";
+    question_batch_max <= questions_waiting_max: "a batch is taken from those that wait";
+    reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";
 }
