@@ -224,7 +224,7 @@ mod tests {
 
         let limits = Limits { mesh_deliveries_max: 2, ..Limits::default() };
         let (mut shards, _bell, mut controls) = mesh(1, &limits).unwrap();
-        let event = Event::parse(br#"{"event":"delete","payload":"1"}"#).unwrap();
+        let event = Event::parse(br#"{"event":"delete","payload":"1"}"#, 128).unwrap();
         let body = Arc::new(Body::new(&event, Wants { websocket: true, event_stream: true }, false));
         for account in 0..4 {
             shards[0].send(ToShard::Deliver(Delivery {

@@ -1,5 +1,7 @@
 //! Sockets, threads and time: everything that touches the kernel.
 
+pub mod bell;
+pub mod clock;
 pub mod control;
 pub mod cores;
 pub mod database;
