@@ -1,1 +1,2 @@
-//! (being built)
+//! `trunkline demo` (being built)
+pub mod broker;
