@@ -154,6 +154,13 @@ limits! {
     redis_silence_secs_max: Duration = secs(5);
     /// Longest pause between two attempts to reach Redis or Postgres.
     reconnect_secs_max: Duration = secs(2);
+    /// Longest pause between two attempts to reach Postgres: with connecting itself it heals within a second (R8).
+    postgres_reconnect_secs_max: Duration = Duration::from_millis(700);
+    /// Seconds for which questions wait while no connection to Postgres can be had; after that they fail at once.
+    /// A restart takes less, and clients are told within two seconds (R8).
+    postgres_unreachable_secs_max: Duration = Duration::from_millis(1500);
+    /// Statements on their way on one Postgres connection, once the pool is full and every connection has one.
+    queries_pipelined_max: usize = 4;
 }
 
 /// Relations that must hold, or a server would be at odds with itself: (smaller, larger, why).

@@ -38,6 +38,21 @@ pub enum Question {
     Filters(Arc<[AccountId]>),
 }
 
+impl Question {
+    /// What it is about, in a word, for logs and metrics. Nothing of its contents.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Question::Tokens(_) => "tokens",
+            Question::StillValid(_) => "still_valid",
+            Question::ListOwners(_) => "list_owners",
+            Question::FeedSettings => "feed_settings",
+            Question::BlocksAndMutes { .. } => "blocks_and_mutes",
+            Question::DomainBlocks { .. } => "domain_blocks",
+            Question::Filters(_) => "filters",
+        }
+    }
+}
+
 /// What the database said.
 #[derive(Clone, Debug)]
 pub enum Answer {

@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn only_the_word_disabled_closes_a_feed() {
-        for yaml in ["--- disabled\n", "--- disabled", "disabled", "--- 'disabled'\n", "---\ndisabled\n"] {
+        for yaml in
+            ["--- disabled\n", "--- disabled", "disabled", "--- 'disabled'\n", "---\ndisabled\n"]
+        {
             assert!(is_disabled(yaml), "{yaml:?}");
         }
         for yaml in ["--- public\n", "--- authenticated\n", "", "--- \n", "--- :disabled_not\n"] {
