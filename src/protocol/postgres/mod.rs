@@ -19,6 +19,9 @@ pub use row::{Columns, Row};
 pub use server_error::ServerError;
 pub use statement::{Parameter, Statement};
 
+#[cfg(test)]
+mod tests;
+
 /// The conversation cannot go on; the connection is to be dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
