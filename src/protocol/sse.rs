@@ -1,6 +1,8 @@
-//! Server-sent events (WHATWG HTML section 9.2), each line group in its own chunk of HTTP/1.1's chunked coding.
+//! Server-sent events (WHATWG HTML section 9.2), each line group in its own chunk of HTTP/1.1's
+//! chunked coding.
 //!
-//! Real clients break on anything but LF, one space after each colon, and `event` and `data` alone (clients.md).
+//! Real clients break on anything but LF, one space after each colon, and `event` and `data` alone
+//! (clients.md).
 
 use std::io::Write;
 
@@ -15,9 +17,9 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Appends one event as two chunks. `data_parts` are pieces of one payload.
 ///
-/// A payload with line breaks (CR, LF or CRLF) goes as one `data:` line each, so that readers get all of it, with LF
-/// for each break. The Node server sends it raw: readers lose all after the first. Line breaks in a
-/// name, which no reader could give back, are left out.
+/// A payload with line breaks (CR, LF or CRLF) goes as one `data:` line each, so that readers get
+/// all of it, with LF for each break. The Node server sends it raw: readers lose all after the
+/// first. Line breaks in a name, which no reader could give back, are left out.
 pub fn event(name: &str, data_parts: &[&[u8]], out: &mut Vec<u8>) {
     let is_break = |&byte: &u8| byte == b'\r' || byte == b'\n';
     let kept = || name.bytes().filter(|byte| !is_break(byte));
@@ -59,4 +61,114 @@ fn data_lines(payload: &[u8]) -> Vec<u8> {
 fn chunk_head(length: usize, out: &mut Vec<u8>) {
     // Writing to a `Vec` does not fail.
     let _ = write!(out, "{length:x}\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(name: &str, data_parts: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        event(name, data_parts, &mut out);
+        out
+    }
+
+    /// Takes the chunked coding off; panics on anything that is not exactly chunks.
+    fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        while !bytes.is_empty() {
+            let end = bytes.windows(2).position(|pair| pair == b"\r\n").unwrap();
+            let length = str::from_utf8(&bytes[..end]).unwrap();
+            assert!(!length.starts_with('0'), "an empty chunk would end the stream");
+            let length = usize::from_str_radix(length, 16).unwrap();
+            body.extend_from_slice(&bytes[end + 2..][..length]);
+            bytes = bytes[end + 2 + length..].strip_prefix(b"\r\n").unwrap();
+        }
+        body
+    }
+
+    /// A reader as WHATWG HTML section 9.2.6 has it: (event, data) of every event dispatched.
+    fn read(body: &[u8]) -> Vec<(String, String)> {
+        let text = str::from_utf8(body).unwrap();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut name, mut data) = (Vec::new(), String::new(), String::new());
+        for line in text.split('\n') {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" if line.is_empty() && !data.is_empty() => {
+                    data.pop();
+                    events.push((std::mem::take(&mut name), std::mem::take(&mut data)));
+                }
+                "" => {}
+                "event" => name = value.to_owned(),
+                "data" => data = data + value + "\n",
+                other => panic!("a field that real clients choke on: {other:?}"),
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn events_are_the_bytes_of_the_captures() {
+        assert_eq!(
+            encoded("delete", &[b"12345"]),
+            b"e\r\nevent: delete\n\r\nd\r\ndata: 12345\n\n\r\n"
+        );
+        assert_eq!(
+            encoded("update", &[br#"{"id":"1","#, br#""content":"<p>a &amp; b</p>"}"#]),
+            b"e\r\nevent: update\n\r\n2f\r\n\
+              data: {\"id\":\"1\",\"content\":\"<p>a &amp; b</p>\"}\n\n\r\n"
+        );
+    }
+
+    #[test]
+    fn comments_are_chunks_and_no_events() {
+        let body = dechunk(&[GREETING, THUMP].concat());
+        assert_eq!(body, b":)\n:thump\n\n");
+        assert_eq!(read(&body), []);
+        assert_eq!(LAST_CHUNK, b"0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_break_that_two_parts_share_is_one_break() {
+        let body = dechunk(&encoded("x", &[b"a\r", b"\nb"]));
+        assert_eq!(body, b"event: x\ndata: a\ndata: b\n\n");
+    }
+
+    #[test]
+    fn a_name_cannot_begin_another_field() {
+        let body = dechunk(&encoded("a\ndata: b\r\n", &[b"c"]));
+        assert_eq!(read(&body), [("adata: b".to_owned(), "c".to_owned())]);
+    }
+
+    /// Text with much of what the format trips over.
+    fn payloads() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            "\\PC{1,8}",
+            prop::sample::select(vec![
+                "\r", "\n", "\r\n", "\0", "\u{2028}", "\u{feff}", " ", ":", "data: ", "id: 1",
+                "\n\n",
+            ])
+            .prop_map(str::to_owned),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn readers_get_the_whole_payload_whatever_is_in_it(
+            name in "[a-z._]{1,12}",
+            payload in payloads(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (head, tail) = payload.as_bytes().split_at(cut.index(payload.len() + 1));
+            let out = encoded(&name, &[head, tail]);
+            let payload = payload.replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(read(&dechunk(&out)), [(name, payload)]);
+        }
+    }
 }
