@@ -13,7 +13,8 @@ pub const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection:
 pub struct Exchange {
     /// Carried by every answer.
     pub request_id: RequestId,
-    /// Whether the connection stays open after the answer; if not, the answer says so and the caller closes.
+    /// Whether the connection stays open after the answer; if not, the answer says so and the
+    /// caller closes.
     pub keep_alive: bool,
     /// Whether the request was a `HEAD`: the answer has the headers of the body, but no body.
     pub head_only: bool,
@@ -48,7 +49,8 @@ impl Exchange {
         self.finish_error(message, out);
     }
 
-    /// 503: overload or a dependency away; never 401, because some clients give up for good on that.
+    /// 503: overload or a dependency away; never 401, because some clients give up for good on
+    /// that.
     pub fn unavailable(&self, message: &str, retry_after_secs: u32, out: &mut Vec<u8>) {
         self.begin(503, out);
         let _ = write!(out, "Retry-After: {retry_after_secs}\r\n");
@@ -61,8 +63,8 @@ impl Exchange {
         self.finish(b"", out);
     }
 
-    /// 404 with Express' page: another method on the path of a stream. The query never shows in it, because it
-    /// may hold a token.
+    /// 404 with Express' page: another method on the path of a stream. The query never shows in it,
+    /// because it may hold a token.
     pub fn cannot(&self, head: &Head<'_>, out: &mut Vec<u8>) {
         let mut page = String::from(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -95,8 +97,9 @@ impl Exchange {
         self.finish(b"", out);
     }
 
-    /// 200 and the first chunk of an event stream. What follows are chunks of [`sse`]; the connection carries
-    /// no further request. `X-Accel-Buffering` makes nginx pass events on at once.
+    /// 200 and the first chunk of an event stream. What follows are chunks of [`sse`]; the
+    /// connection carries no further request. `X-Accel-Buffering` makes nginx pass events on at
+    /// once.
     pub fn event_stream(&self, out: &mut Vec<u8>) {
         self.begin(200, out);
         out.extend_from_slice(
@@ -162,5 +165,107 @@ fn push_escaped(page: &mut String, text: &str) {
             '\'' => page.push_str("&#39;"),
             other => page.push(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::limits::Limits, protocol::http::parse_head};
+
+    /// The answer to a request, given its first line without the version and further header lines.
+    fn answer(
+        line: &str,
+        headers: &str,
+        write: impl FnOnce(&Exchange, &Head<'_>, &mut Vec<u8>),
+    ) -> String {
+        let bytes = format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        let (head, _) = parse_head(bytes.as_bytes(), &Limits::default()).unwrap().unwrap();
+        let mut out = Vec::new();
+        write(&Exchange::new(&head, RequestId::new([0; 16])), &head, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn expected(status: &str, rest: &str) -> String {
+        format!(
+            "HTTP/1.1 {status}\r\nX-Request-Id: 00000000-0000-4000-8000-000000000000\r\n\
+             Access-Control-Allow-Origin: *\r\n{rest}"
+        )
+    }
+
+    #[test]
+    fn health_says_ok_and_to_head_only_the_headers_of_it() {
+        let headers = "Content-Type: text/plain\r\nCache-Control: private, no-store\r\n\
+                       Content-Length: 2\r\n\r\n";
+        let get = answer("GET /", "", |exchange, _, out| exchange.health(out));
+        assert_eq!(get, expected("200 OK", &format!("{headers}OK")));
+        let head = answer("HEAD /", "", |exchange, _, out| exchange.health(out));
+        assert_eq!(head, expected("200 OK", headers));
+    }
+
+    #[test]
+    fn a_connection_that_will_be_closed_is_told_so() {
+        let closing = answer("GET /", "Connection: close\r\n", |exchange, _, out| {
+            exchange.health(out);
+        });
+        assert!(closing.contains("\r\nConnection: close\r\n"), "{closing}");
+    }
+
+    #[test]
+    fn errors_are_json_as_captured() {
+        let body = "Content-Type: application/json\r\nContent-Length: 37\r\n\r\n\
+                    {\"error\":\"Unknown channel requested\"}";
+        let got = answer("GET /", "", |exchange, _, out| {
+            exchange.error(400, "Unknown channel requested", out);
+        });
+        assert_eq!(got, expected("400 Bad Request", body));
+        let got = answer("GET /", "", |exchange, _, out| exchange.unavailable("Busy", 3, out));
+        assert!(got.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        assert!(got.contains("\r\nRetry-After: 3\r\n"), "{got}");
+    }
+
+    #[test]
+    fn metrics_and_the_favicon_are_as_captured() {
+        let got = answer("GET /metrics", "", |exchange, _, out| exchange.metrics("a 1\n", out));
+        let rest = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+                    Cache-Control: private, no-store\r\nContent-Length: 4\r\n\r\na 1\n";
+        assert_eq!(got, expected("200 OK", rest));
+        let got = answer("GET /favicon.ico", "", |exchange, _, out| exchange.not_found(out));
+        assert_eq!(got, expected("404 Not Found", "Content-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_preflight_allows_what_it_asks_for() {
+        let line = "Access-Control-Request-Headers: authorization\r\n";
+        let got = answer("OPTIONS /x", line, |exchange, head, out| exchange.preflight(head, out));
+        let rest = "Access-Control-Allow-Methods: GET,HEAD,PUT,PATCH,POST,DELETE\r\n\
+                    Vary: Access-Control-Request-Headers\r\n\
+                    Access-Control-Allow-Headers: authorization\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(got, expected("204 No Content", rest));
+        let got = answer("OPTIONS *", "", |exchange, head, out| exchange.preflight(head, out));
+        assert!(!got.contains("Allow-Headers"), "{got}");
+    }
+
+    #[test]
+    fn the_page_for_other_methods_is_as_captured_and_shows_no_token() {
+        let line = "POST /api/v1/streaming/user?access_token=tok-1";
+        let got = answer(line, "", |exchange, head, out| exchange.cannot(head, out));
+        assert!(got.contains("\r\nContent-Length: 161\r\n"), "{got}");
+        assert!(got.ends_with(
+            "\r\n\r\n<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <title>Error</title>\n</head>\n<body>\n\
+             <pre>Cannot POST /api/v1/streaming/user</pre>\n</body>\n</html>\n"
+        ));
+        let line = "PUT /<script>&\"'";
+        let got = answer(line, "", |exchange, head, out| exchange.cannot(head, out));
+        assert!(got.contains("PUT /&lt;script&gt;&amp;&quot;&#39;<"), "{got}");
+    }
+
+    #[test]
+    fn an_event_stream_begins_with_its_greeting() {
+        let got = answer("GET /", "", |exchange, _, out| exchange.event_stream(out));
+        let rest = "Content-Type: text/event-stream\r\nCache-Control: private, no-store\r\n\
+                    X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:)\n\r\n";
+        assert_eq!(got, expected("200 OK", rest));
     }
 }

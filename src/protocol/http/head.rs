@@ -7,9 +7,10 @@ use crate::config::limits::Limits;
 
 /// Reads one request head from the front of `bytes`.
 ///
-/// `Ok(None)`: incomplete so far; call again with more bytes. `Ok(Some((head, length)))`: complete, `length` bytes
-/// belong to it. What was refused once stays refused whatever follows, and the outcome does not
-/// depend on how the bytes were cut: it is that of the shortest prefix that has one.
+/// `Ok(None)`: incomplete so far; call again with more bytes. `Ok(Some((head, length)))`: complete,
+/// `length` bytes belong to it. What was refused once stays refused whatever follows, and the
+/// outcome does not depend on how the bytes were cut: it is that of the shortest prefix that has
+/// one.
 ///
 /// # Errors
 /// A [`HeadError`] as soon as the offending byte is there: answer it and close.
@@ -78,7 +79,8 @@ impl<'a> Head<'a> {
         Query::new(self.raw_query)
     }
 
-    /// The value of the first header of that name (any letter case), without surrounding white space.
+    /// The value of the first header of that name (any letter case), without surrounding white
+    /// space.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers(name).next()
     }
@@ -103,8 +105,8 @@ impl<'a> Head<'a> {
         }))
     }
 
-    /// Whether the connection may carry another request after the answer (RFC 9112 section 9.3). HTTP/1.0
-    /// connections are always closed: no client of ours needs more.
+    /// Whether the connection may carry another request after the answer (RFC 9112 section 9.3).
+    /// HTTP/1.0 connections are always closed: no client of ours needs more.
     pub fn keep_alive(&self) -> bool {
         self.version_minor == 1 && !self.lists("connection", "close")
     }
@@ -132,8 +134,9 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// No request of this API has a body, and every way to announce one is a way to disagree with a proxy
-    /// about where the next request begins (RFC 9112 section 11.2). Only `Content-Length: 0` is harmless.
+    /// No request of this API has a body, and every way to announce one is a way to disagree with a
+    /// proxy about where the next request begins (RFC 9112 section 11.2). Only `Content-Length: 0`
+    /// is harmless.
     fn check_no_body(&self) -> Result<(), HeadError> {
         if self.header("transfer-encoding").is_some() {
             return Err(HeadError::Body);
@@ -149,10 +152,12 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Why a head was refused; always the client's (or its proxy's) doing. The connection is closed after the answer.
+/// Why a head was refused; always the client's (or its proxy's) doing. The connection is closed
+/// after the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeadError {
-    /// Not the grammar of RFC 9112: control bytes, folded lines, spaces where none belong, not HTTP at all.
+    /// Not the grammar of RFC 9112: control bytes, folded lines, spaces where none belong, not HTTP
+    /// at all.
     Malformed,
     /// A line that ends with LF alone; parsers disagree about those.
     BareLineFeed,
@@ -205,8 +210,9 @@ enum End {
     Other,
 }
 
-/// The part of the window before the first bare LF. httparse takes a bare LF for a line end; kept away from
-/// it, whatever is wrong earlier is found first, as it would be if the bytes came one by one.
+/// The part of the window before the first bare LF. httparse takes a bare LF for a line end; kept
+/// away from it, whatever is wrong earlier is found first, as it would be if the bytes came one by
+/// one.
 fn readable_part(window: &[u8], skipped: usize) -> (&[u8], End) {
     for position in memchr::memchr_iter(b'\n', window) {
         let line = &window[..position];
@@ -226,8 +232,8 @@ fn empty_lines_length(bytes: &[u8]) -> usize {
     bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
-/// Whether the first byte that is wrong in `HTTP/1.x` is another digit, which makes it a version that
-/// we do not speak rather than no version at all.
+/// Whether the first byte that is wrong in `HTTP/1.x` is another digit, which makes it a version
+/// that we do not speak rather than no version at all.
 fn is_other_version(bytes: &[u8]) -> bool {
     let words = bytes.trim_ascii_start().splitn(3, |&byte| byte == b' ');
     match words.last() {

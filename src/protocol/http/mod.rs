@@ -1,4 +1,5 @@
-//! HTTP/1.1 as far as a streaming server needs it: request heads in, answers out (streaming-api.md).
+//! HTTP/1.1 as far as a streaming server needs it: request heads in, answers out
+//! (streaming-api.md).
 //!
 //! There are no request bodies, so there is nothing to frame but heads. What two readers could
 //! understand differently is refused and the connection closed (RFC 9112 section 11.2).
@@ -16,3 +17,6 @@ pub use handshake::{Handshake, UpgradeError, check_upgrade, switching_protocols,
 pub use head::{Head, HeadError, parse_head};
 pub use query::Query;
 pub use request_id::RequestId;
+
+#[cfg(test)]
+mod tests;

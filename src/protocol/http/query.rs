@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-/// A raw query string (without the `?`) and the look-ups in it. Nothing is decoded before it is asked for.
+/// A raw query string (without the `?`) and the look-ups in it. Nothing is decoded before it is
+/// asked for.
 #[derive(Clone, Copy)]
 pub struct Query<'a> {
     raw: &'a str,
@@ -27,7 +28,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether a flag is set: present and not one of the spellings of "no" (streaming-api.md, SSE paths).
+    /// Whether a flag is set: present and not one of the spellings of "no" (streaming-api.md, SSE
+    /// paths).
     pub fn flag(&self, name: &str) -> bool {
         self.first(name).is_some_and(|value| {
             !matches!(&*value, "" | "0" | "f" | "F" | "false" | "FALSE" | "off" | "OFF")
@@ -69,5 +71,64 @@ fn hex(digit: u8) -> Option<u8> {
         b'a'..=b'f' => Some(digit - b'a' + 10),
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn first(raw: &str, name: &str) -> Option<String> {
+        Query::new(raw).first(name).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn values_are_decoded_as_node_decodes_them() {
+        for (raw, value) in [
+            ("tag=caf%C3%A9", "café"),
+            ("tag=a+b%20c%2B", "a b c+"),
+            ("tag=100%", "100%"),
+            ("tag=%zz%4", "%zz%4"),
+            ("tag=%E9", "\u{fffd}"),
+            ("tag=%c3%A9%ff", "é\u{fffd}"),
+            ("tag=a=b", "a=b"),
+            ("tag", ""),
+            ("&&x=1&tag=y&", "y"),
+            ("t%61g=z", "z"),
+            ("tag=Müller", "Müller"),
+            ("tag=a%00b", "a\0b"),
+        ] {
+            assert_eq!(first(raw, "tag").as_deref(), Some(value), "{raw}");
+        }
+    }
+
+    #[test]
+    fn the_first_value_counts_and_all_can_be_seen() {
+        assert_eq!(first("stream=nope&stream=user", "stream").as_deref(), Some("nope"));
+        assert_eq!(Query::new("a=1&b=2&a=&a").all("a").collect::<Vec<_>>(), ["1", "", ""]);
+        assert_eq!(first("access_token[]=x&TAG=y", "access_token"), None);
+        assert_eq!(first("access_token[]=x&TAG=y", "tag"), None);
+    }
+
+    #[test]
+    fn a_flag_is_set_unless_it_says_no() {
+        for value in ["", "0", "f", "F", "false", "FALSE", "off", "OFF"] {
+            assert!(!Query::new(&format!("only_media={value}")).flag("only_media"), "{value}");
+        }
+        for value in ["1", "true", "t", "False", "Off", "no", "%30x", "+"] {
+            assert!(Query::new(&format!("only_media={value}")).flag("only_media"), "{value}");
+        }
+        assert!(!Query::new("").flag("only_media"));
+        assert!(!Query::new("only_media").flag("only_media"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_comes_back(value in "\\PC{0,20}") {
+            let encoded: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(first(&format!("a=1&tag={encoded}"), "tag"), Some(value));
+        }
     }
 }

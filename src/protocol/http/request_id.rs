@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What `X-Request-Id` carries: prints as a version 4 UUID (RFC 9562 section 5.4) whatever the bytes.
+/// What `X-Request-Id` carries: prints as a version 4 UUID (RFC 9562 section 5.4) whatever the
+/// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RequestId([u8; 16]);
 
