@@ -1,15 +1,17 @@
 //! Frames from clients.
 //!
 //! ```text
-//!          ┌──────────────── whole frame in the input, nothing open: no allocation ────────────────┐
-//!          │                                                                                       ▼
-//!  idle ───┴─► header incomplete ──► payload incomplete ──► fragmented message open ──────────► delivered
-//!  (None)             ▲                     ▲                     │   ▲                            │
-//!                     └─────────────────────┴── next fragment, ───┘   └── control frame ──┐        ▼
-//!                                               control frame                             └──     idle
+//!          ┌── a whole frame in the input and nothing open: no allocation ──┐
+//!          │                                                                ▼
+//!  idle ───┴─► header ──────► payload ───────────────────────────────► delivered ──► idle
+//!  (None)     incomplete     incomplete        last frame, control          (None, or back to
+//!                 ▲               │                                          the open message)
+//!                 │               ▼  fragment
+//!                 └─ next frame ─ message open
 //! ```
 //!
-//! All but *idle* and *delivered* is a [`Partial`], in a box that is gone with the last byte of the message.
+//! All but *idle* and *delivered* is a [`Partial`], in a box that is gone with the last byte of the
+//! message.
 
 use std::ops::Range;
 
@@ -23,7 +25,8 @@ const HEADER_BYTES_MAX: usize = 14;
 pub enum Inbound<'a> {
     /// A whole text message.
     Text(&'a str),
-    /// The header of a binary message's first frame has come: a caller that refuses binary messages knows enough.
+    /// The header of a binary message's first frame has come: a caller that refuses binary messages
+    /// knows enough.
     BinaryBegins,
     /// A whole binary message, for callers that went on after `BinaryBegins`.
     Binary(&'a [u8]),
@@ -96,8 +99,8 @@ struct Frame {
     missing: u64,
 }
 
-/// Reads what one read of the socket brought. Use it up ([`Receiver::receive`] until `None`), or drop it when the
-/// connection ends: bytes that were not read are lost.
+/// Reads what one read of the socket brought. Use it up ([`Receiver::receive`] until `None`), or
+/// drop it when the connection ends: bytes that were not read are lost.
 pub struct Receiver<'a> {
     partial: &'a mut Option<Box<Partial>>,
     input: &'a mut [u8],
@@ -140,10 +143,12 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// The next thing that the client said; `None` when the input is used up, and after a close frame.
+    /// The next thing that the client said; `None` when the input is used up, and after a close
+    /// frame.
     ///
     /// # Errors
-    /// The first violation of the protocol, as early as its bytes allow. Afterwards there is nothing to read.
+    /// The first violation of the protocol, as early as its bytes allow. Afterwards there is
+    /// nothing to read.
     pub fn receive(&mut self) -> Result<Option<Inbound<'_>>, ProtocolError> {
         if self.is_over {
             return Ok(None);
@@ -323,8 +328,9 @@ impl Message {
 }
 
 impl Frame {
-    /// Reads a header from the front of `bytes`; `None` if it is incomplete. What is wrong is found with the byte
-    /// that makes it wrong. `open` is the length so far of the fragmented message that is open.
+    /// Reads a header from the front of `bytes`; `None` if it is incomplete. What is wrong is found
+    /// with the byte that makes it wrong. `open` is the length so far of the fragmented message
+    /// that is open.
     fn parse(
         bytes: &[u8],
         open: Option<usize>,
@@ -359,8 +365,9 @@ fn check_first_byte(first: u8, is_message_open: bool) -> Result<OpCode, Protocol
     if is_right && reserved == 0 { Ok(opcode) } else { Err(ProtocolError::Frame) }
 }
 
-/// The payload length and what follows it; `None` if it is incomplete. Clients must mask (section 5.1), control
-/// frames are short (5.5), a close frame is empty or has a whole code (5.5.1), lengths take the fewest bytes (5.2).
+/// The payload length and what follows it; `None` if it is incomplete. Clients must mask (section
+/// 5.1), control frames are short (5.5), a close frame is empty or has a whole code (5.5.1),
+/// lengths take the fewest bytes (5.2).
 fn parse_length(
     second: u8,
     opcode: OpCode,

@@ -1,4 +1,5 @@
-//! WebSocket frames (RFC 6455 section 5) as a server sees them: masked in, unmasked out. No extensions.
+//! WebSocket frames (RFC 6455 section 5) as a server sees them: masked in, unmasked out. No
+//! extensions.
 
 mod inbound;
 mod outbound;

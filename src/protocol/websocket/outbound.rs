@@ -33,7 +33,8 @@ pub fn text_frame(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends the answer to a ping: the same payload (RFC 6455 section 5.5.3), cut at what a control frame holds.
+/// Appends the answer to a ping: the same payload (RFC 6455 section 5.5.3), cut at what a control
+/// frame holds.
 pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
     let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
     frame_header(OpCode::Control(Control::Pong), payload.len(), out);

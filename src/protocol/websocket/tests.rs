@@ -1,4 +1,5 @@
-//! The situations of the Autobahn suite (groups 1 to 7) that concern bytes, and what any chopping must keep.
+//! The situations of the Autobahn suite (groups 1 to 7) that concern bytes, and what any chopping
+//! must keep.
 
 use proptest::prelude::*;
 
@@ -52,7 +53,8 @@ fn client(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Feeds the pieces one after the other; ends with the first error or close frame, as a connection does.
+/// Feeds the pieces one after the other; ends with the first error or close frame, as a connection
+/// does.
 fn listen<'p>(
     partial: &mut Option<Box<Partial>>,
     pieces: impl IntoIterator<Item = &'p [u8]>,
@@ -78,7 +80,8 @@ fn listen<'p>(
     said
 }
 
-/// Expects the same of the bytes whole, byte by byte and in every two pieces; afterwards the state is idle.
+/// Expects the same of the bytes whole, byte by byte and in every two pieces; afterwards the state
+/// is idle.
 #[track_caller]
 fn expect(frames: &[Vec<u8>], expected: &[Said]) {
     let bytes = frames.concat();
