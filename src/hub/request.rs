@@ -1,1 +1,253 @@
-//! (being built)
+//! What a request asks for: answered at once, or a question first (streaming-api.md, "HTTP surface").
+
+use std::borrow::Cow;
+
+use crate::hub::client_message::Wish;
+use crate::hub::stream::{Parameter, Parameters, Stream, StreamError};
+use crate::protocol::http::{
+    Credentials, Exchange, Head, Query, RequestId, check_upgrade, switching_protocols,
+    upgrade_refused,
+};
+use crate::protocol::ids::Token;
+
+/// Below this path live the event streams.
+const STREAMING: &str = "/api/v1/streaming/";
+const MISSING_TOKEN: &str = "Missing access token";
+const INVALID_TOKEN: &str = "Invalid access token";
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The answer is written.
+    Answered {
+        /// Another request may follow.
+        keep_alive: bool,
+        /// The label under which a refused handshake is counted.
+        refused: Option<&'static str>,
+    },
+    /// The metrics of all cores are wanted.
+    Scrape(Exchange),
+    /// First: who is the bearer of this token?
+    Authenticate {
+        /// The token.
+        token: Token,
+        /// Then this.
+        purpose: Purpose,
+    },
+}
+
+/// What a request is for once its bearer is known.
+#[derive(Debug)]
+pub enum Purpose {
+    /// A WebSocket.
+    Upgrade {
+        /// For a refusal.
+        request_id: RequestId,
+        /// The 101.
+        accepted: Vec<u8>,
+        /// The subscription in the query.
+        first: Option<Wish>,
+    },
+    /// An event stream.
+    EventStream {
+        /// For the answer.
+        exchange: Exchange,
+        /// The stream.
+        wish: Wish,
+    },
+    /// An answer for authenticated clients only.
+    Answer {
+        /// For a refusal.
+        exchange: Exchange,
+        /// The answer.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Decides about a request and writes what can be answered at once. `front_page` is the demonstration's page.
+pub fn decide(
+    head: &Head<'_>,
+    request_id: RequestId,
+    front_page: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    if head.upgrade_requested() {
+        return upgrade(head, request_id, out);
+    }
+    let exchange = Exchange::new(head, request_id);
+    let answered = Outcome::Answered { keep_alive: exchange.keep_alive, refused: None };
+    let reads = matches!(head.method, "GET" | "HEAD");
+    match head.path {
+        _ if head.method == "OPTIONS" => exchange.preflight(head, out),
+        path if reads && is_route(path, "/api/v1/streaming/health") => exchange.health(out),
+        path if reads && is_route(path, "/favicon.ico") => exchange.not_found(out),
+        path if reads && is_route(path, "/metrics") => return Outcome::Scrape(exchange),
+        path => match (path, front_page) {
+            ("/", Some(page)) if reads => exchange.page(page, out),
+            _ => return event_stream(head, exchange, out),
+        },
+    }
+    answered
+}
+
+/// Refuses what was asked: for a WebSocket in headers and with a close, else as JSON. Returns whether another
+/// request may follow.
+pub fn refuse(purpose: &Purpose, error: Refused, out: &mut Vec<u8>) -> bool {
+    let (status, message, retry_after_secs) = match error {
+        Refused::InvalidToken => (401, INVALID_TOKEN, None),
+        Refused::Failure => (500, StreamError::Unexpected.message(), None),
+        Refused::Overloaded(seconds) => (503, "Try again later", Some(seconds)),
+        Refused::Stream(error) => (error.status(), error.message(), None),
+    };
+    let exchange = match purpose {
+        Purpose::Upgrade { request_id, .. } => {
+            upgrade_refused(status, message, *request_id, retry_after_secs, out);
+            return false;
+        }
+        Purpose::EventStream { exchange, .. } | Purpose::Answer { exchange, .. } => exchange,
+    };
+    match retry_after_secs {
+        Some(seconds) => exchange.unavailable(message, seconds, out),
+        None => exchange.error(status, message, out),
+    }
+    exchange.keep_alive
+}
+
+/// Why an authenticated purpose is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// 401.
+    InvalidToken,
+    /// 500.
+    Failure,
+    /// 503, with the seconds after which to come back.
+    Overloaded(u32),
+    /// What the stream says.
+    Stream(StreamError),
+}
+
+impl Refused {
+    /// The label under which it is counted.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refused::InvalidToken => "invalid_token",
+            Refused::Failure => "failure",
+            Refused::Overloaded(_) => "overloaded",
+            Refused::Stream(StreamError::MissingScope) => "missing_scope",
+            Refused::Stream(_) => "bad_stream",
+        }
+    }
+}
+
+/// Routes that are no streams: letter case and one slash at the end do not matter.
+fn is_route(path: &str, route: &str) -> bool {
+    path.strip_suffix('/').unwrap_or(path).eq_ignore_ascii_case(route)
+}
+
+fn upgrade(head: &Head<'_>, request_id: RequestId, out: &mut Vec<u8>) -> Outcome {
+    let refused = |label| Outcome::Answered { keep_alive: false, refused: Some(label) };
+    let handshake = match check_upgrade(head) {
+        Ok(handshake) => handshake,
+        Err(error) => {
+            error.answer(out);
+            return refused("bad_handshake");
+        }
+    };
+    let token = match Credentials::of(head) {
+        Credentials::Given(token) => token,
+        Credentials::Missing => {
+            upgrade_refused(401, MISSING_TOKEN, request_id, None, out);
+            return refused("missing_token");
+        }
+        Credentials::Unusable => {
+            upgrade_refused(401, INVALID_TOKEN, request_id, None, out);
+            return refused("invalid_token");
+        }
+    };
+    let mut accepted = Vec::with_capacity(256);
+    switching_protocols(&handshake, request_id, &mut accepted);
+    let query = head.query();
+    let first = query.first("stream").filter(|name| !name.is_empty()).map(|name| {
+        let given = Given::of(&query);
+        Wish::new(&name, Stream::parse(&name, &given.parameters()))
+    });
+    Outcome::Authenticate { token, purpose: Purpose::Upgrade { request_id, accepted, first } }
+}
+
+fn event_stream(head: &Head<'_>, exchange: Exchange, out: &mut Vec<u8>) -> Outcome {
+    let query = head.query();
+    let given = Given::of(&query);
+    let stream = head.path.strip_prefix(STREAMING).and_then(|path| {
+        Stream::from_path(path, query.flag("only_media"), &given.parameters())
+    });
+    let Some(stream) = stream else {
+        exchange.error(400, "Unknown channel requested", out);
+        return Outcome::Answered { keep_alive: exchange.keep_alive, refused: None };
+    };
+    let token = match Credentials::of(head) {
+        Credentials::Given(token) => token,
+        refused => {
+            let missing = refused == Credentials::Missing;
+            let (message, label) = match missing {
+                true => (MISSING_TOKEN, "missing_token"),
+                false => (INVALID_TOKEN, "invalid_token"),
+            };
+            exchange.error(401, message, out);
+            return Outcome::Answered { keep_alive: exchange.keep_alive, refused: Some(label) };
+        }
+    };
+    let purpose = match head.method {
+        "GET" => {
+            let name = if head.path.ends_with("/notification") { "user:notification" } else { "" };
+            Purpose::EventStream { exchange, wish: Wish::new(name, stream) }
+        }
+        "HEAD" => Purpose::Answer { exchange, bytes: stream_head(&exchange) },
+        _ => {
+            let mut bytes = Vec::new();
+            exchange.cannot(head, &mut bytes);
+            Purpose::Answer { exchange, bytes }
+        }
+    };
+    Outcome::Authenticate { token, purpose }
+}
+
+/// The head of an event stream's answer without its first chunk, for `HEAD`.
+fn stream_head(exchange: &Exchange) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    exchange.event_stream(&mut bytes);
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    bytes.truncate(end.map_or(bytes.len(), |end| end + 4));
+    bytes
+}
+
+/// The parameters of a query, decoded.
+struct Given<'a> {
+    tag: Option<Cow<'a, str>>,
+    list: Option<Cow<'a, str>>,
+    allow_local_only: bool,
+}
+
+impl<'a> Given<'a> {
+    fn of(query: &Query<'a>) -> Self {
+        Given {
+            tag: query.first("tag"),
+            list: query.first("list"),
+            allow_local_only: query.flag("allow_local_only"),
+        }
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            tag: parameter(self.tag.as_deref()),
+            list: parameter(self.list.as_deref()),
+            allow_local_only: self.allow_local_only,
+        }
+    }
+}
+
+fn parameter(value: Option<&str>) -> Parameter<'_> {
+    match value {
+        None | Some("") => Parameter::Missing,
+        Some(text) => Parameter::Text(text),
+    }
+}
