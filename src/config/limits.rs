@@ -124,6 +124,8 @@ limits! {
     thump_interval_secs: Duration = secs(15);
     /// Seconds from our close frame to the client's before the socket is closed anyway; Node waits 30.
     closing_secs_max: Duration = secs(30);
+    /// Seconds a client has to read our last bytes and to close before its socket is closed for it.
+    linger_secs_max: Duration = secs(2);
     /// Seconds an idle keep-alive connection waits for its next request; Node's own `keepAliveTimeout`.
     keep_alive_secs_max: Duration = secs(5);
     /// Seconds a client waits for the answer to "who is this token?" before it is told 503.

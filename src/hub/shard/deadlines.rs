@@ -1,0 +1,137 @@
+//! Deadlines of connections without a timer each: every kind of deadline lasts equally long for all, so a queue per kind
+//! is in order by itself. Keep-alive touches each slot once per period, at a place in the period that is its own.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::hub::message::ConnectionId;
+use crate::hub::moment::Moment;
+
+/// A kind of deadline: how long a phase may last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A complete head.
+    Head,
+    /// The next request.
+    KeepAlive,
+    /// The answer to a question.
+    Question,
+    /// Any progress of a blocked outbox.
+    Blocked,
+    /// The client's close frame.
+    Closing,
+    /// The client's end.
+    Lingering,
+}
+
+const KINDS: usize = 6;
+
+/// A deadline that has passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expired {
+    /// Which.
+    pub kind: Kind,
+    /// Whose.
+    pub connection: ConnectionId,
+    /// The connection's stamp when it was set.
+    pub stamp: u16,
+}
+
+/// The deadlines of all connections.
+#[derive(Default)]
+pub struct Deadlines {
+    /// Each in order of time.
+    queues: [VecDeque<(Moment, Expired)>; KINDS],
+}
+
+impl Deadlines {
+    /// Sets a deadline. For one kind, `lasts` must always be the same.
+    pub fn set(&mut self, at: Moment, lasts: Duration, expired: Expired) {
+        self.queues[expired.kind as usize].push_back((at + lasts, expired));
+    }
+
+    /// The next deadline that has passed.
+    pub fn pop(&mut self, now: Moment) -> Option<Expired> {
+        let due = |queue: &&mut VecDeque<(Moment, Expired)>| {
+            queue.front().is_some_and(|(at, _)| *at <= now)
+        };
+        let queue = self.queues.iter_mut().find(due)?;
+        queue.pop_front().map(|(_, expired)| expired)
+    }
+
+    /// When to look again.
+    pub fn next(&self) -> Option<Moment> {
+        self.queues.iter().filter_map(|queue| queue.front().map(|(at, _)| *at)).min()
+    }
+}
+
+/// How many parts a keep-alive period has. A part is touched at once, so fewer parts wake an idle core less often.
+const PARTS: u32 = 128;
+
+/// Touches every slot once per period, spread evenly.
+pub struct Sweep {
+    part: Duration,
+    next: Moment,
+    /// Counts the parts touched since the start.
+    count: u32,
+}
+
+impl Sweep {
+    /// A sweep that begins now.
+    pub fn new(period: Duration, now: Moment) -> Sweep {
+        Sweep { part: period / PARTS, next: now, count: 0 }
+    }
+
+    /// If a part is due: its slots.
+    pub fn due(&mut self, now: Moment, capacity: u32) -> Option<impl Iterator<Item = u32> + use<>> {
+        if now < self.next {
+            return None;
+        }
+        self.next = self.next + self.part;
+        if self.next < now {
+            self.next = now;
+        }
+        // Reversed bits: neighbours in the slab are far apart in the period.
+        let part = (self.count % PARTS).reverse_bits() >> (u32::BITS - PARTS.ilog2());
+        self.count = self.count.wrapping_add(1);
+        Some((part..capacity).step_by(PARTS as usize))
+    }
+
+    /// When the next part is due.
+    pub fn next(&self) -> Moment {
+        self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_touches_every_slot_once_per_period() {
+        let mut sweep = Sweep::new(Duration::from_secs(30), Moment(0));
+        let mut touched = vec![0; 1000];
+        let mut now = Moment(0);
+        for _ in 0..PARTS {
+            for slot in sweep.due(now, 1000).unwrap() {
+                touched[slot as usize] += 1;
+            }
+            assert!(sweep.due(now, 1000).is_none());
+            now = sweep.next();
+        }
+        assert!(touched.iter().all(|count| *count == 1));
+        assert_eq!(now.since(Moment(0)), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn deadlines_expire_in_time_and_only_then() {
+        let mut deadlines = Deadlines::default();
+        let connection = ConnectionId { slot: 1, generation: 1 };
+        let expired = Expired { kind: Kind::Head, connection, stamp: 7 };
+        deadlines.set(Moment(0), Duration::from_nanos(10), expired);
+        assert_eq!(deadlines.pop(Moment(9)), None);
+        assert_eq!(deadlines.next(), Some(Moment(10)));
+        assert_eq!(deadlines.pop(Moment(10)), Some(expired));
+        assert_eq!(deadlines.pop(Moment(10)), None);
+    }
+}

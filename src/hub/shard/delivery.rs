@@ -1,0 +1,177 @@
+//! The way of an event to its readers.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::connection::{Connection, Phase, Socket};
+use crate::hub::message::Delivery;
+use crate::hub::moment::Moment;
+use crate::hub::outbox::Frame;
+use crate::hub::registry::{Role, Subscriber};
+use crate::hub::stream::{Channel, Stream};
+use crate::metrics::Transport;
+use crate::protocol::frame::{Annotation, label_json};
+
+/// An event on its way. The readers are those of the moment in which it began: who unsubscribes or leaves meanwhile
+/// is skipped, who comes meanwhile has come after the event.
+pub(super) struct Fanout {
+    delivery: Delivery,
+    readers: Vec<Subscriber>,
+    /// `next <= readers.len()`: the first reader who has not had it.
+    next: usize,
+    frames: Frames,
+    delivered: u64,
+}
+
+/// The frames of one event, each built once for all readers who get the same bytes.
+#[derive(Default)]
+struct Frames {
+    event_stream: Option<Frame>,
+    /// By label. One for most channels; a hashtag has as many as there are ways to write it.
+    websocket: Vec<(Box<str>, Frame)>,
+}
+
+impl<S: Socket> Shard<S> {
+    pub(super) fn begin_fanout(&mut self, delivery: Delivery) {
+        let readers = self.registry.readers(&delivery.channel).to_vec();
+        if readers.is_empty() {
+            return;
+        }
+        let frames = Frames::default();
+        self.fanout = Some(Fanout { delivery, readers, next: 0, frames, delivered: 0 });
+    }
+
+    /// Sends the event on its way to at most `budget` more readers. True if there are more.
+    pub fn fan_out(&mut self, budget: usize, now: Moment) -> bool {
+        let Some(mut fanout) = self.fanout.take() else { return false };
+        let end = fanout.readers.len().min(fanout.next + budget);
+        for index in fanout.next..end {
+            if let Some(subscriber) = fanout.readers.get(index).copied() {
+                self.deliver(&mut fanout, subscriber, now);
+            }
+        }
+        fanout.next = end;
+        let more = end < fanout.readers.len();
+        if more {
+            self.fanout = Some(fanout);
+        } else {
+            self.metrics.deliveries += 1;
+            let nanos = now.nanos_since(fanout.delivery.received);
+            self.metrics.latency.record_many(nanos, fanout.delivered);
+        }
+        more
+    }
+
+    fn deliver(&mut self, fanout: &mut Fanout, subscriber: Subscriber, now: Moment) {
+        let id = subscriber.connection;
+        let Some(connection) = self.slots.get(id) else { return };
+        let delivery = &fanout.delivery;
+        if !still_reads(connection, &delivery.channel, subscriber.role) {
+            return;
+        }
+        let mut annotation = None;
+        if let Some(verdict) = &delivery.verdict {
+            let Some(session) = &connection.session else { return };
+            let channel_admits = delivery.channel.admits_local_only();
+            if !verdict.admits(session, subscriber.access(), channel_admits) {
+                self.metrics.withheld.add("verdict");
+                return;
+            }
+            annotation = verdict.annotation(session.account);
+        }
+        let Some(frame) = fanout.frames.get(delivery, connection, subscriber, annotation) else {
+            return;
+        };
+        let transport = if subscriber.event_stream {
+            Transport::EventStream
+        } else {
+            Transport::WebSocket
+        };
+        self.metrics.messages_sent.add(transport);
+        fanout.delivered += 1;
+        self.push(id, &frame, now);
+    }
+}
+
+impl Frames {
+    /// The frame for one reader, built if nobody had the same bytes before.
+    fn get<S>(
+        &mut self,
+        delivery: &Delivery,
+        connection: &Connection<S>,
+        subscriber: Subscriber,
+        annotation: Option<&Arc<Annotation>>,
+    ) -> Option<Frame> {
+        let annotation = annotation.map(Arc::as_ref);
+        if subscriber.event_stream {
+            if annotation.is_some() {
+                return delivery.body.event_stream_chunks(annotation).map(Frame::new);
+            }
+            if self.event_stream.is_none() {
+                self.event_stream = delivery.body.event_stream_chunks(None).map(Frame::new);
+            }
+            return self.event_stream.clone();
+        }
+        let written = connection_label(&delivery.channel, connection, subscriber.role)?;
+        if annotation.is_some() {
+            let label = label(&delivery.channel, subscriber.role, written);
+            return delivery.body.websocket_frame(&label, annotation).map(Frame::new);
+        }
+        if let Some((_, frame)) = self.websocket.iter().find(|(known, _)| **known == *written) {
+            return Some(frame.clone());
+        }
+        let label = label(&delivery.channel, subscriber.role, written);
+        let frame = Frame::new(delivery.body.websocket_frame(&label, None)?);
+        self.websocket.push((written.into(), frame.clone()));
+        Some(frame)
+    }
+}
+
+/// What distinguishes the labels of one channel: the tag as the reader wrote it, or the role.
+fn connection_label<'a, S>(
+    channel: &Channel,
+    connection: &'a Connection<S>,
+    role: Role,
+) -> Option<&'a str> {
+    match channel {
+        Channel::Hashtag { .. } => match connection.subscriptions.on(channel)? {
+            Stream::Hashtag { written, .. } => Some(written),
+            _ => None,
+        },
+        _ if role == Role::PartOfUser => Some("user"),
+        _ => Some(""),
+    }
+}
+
+fn label(channel: &Channel, role: Role, written: &str) -> String {
+    match channel {
+        Channel::Home(_) => label_json("user", None),
+        Channel::Notifications(_) if role == Role::PartOfUser => label_json("user", None),
+        Channel::Notifications(_) => label_json("user:notification", None),
+        Channel::Direct(_) => label_json("direct", None),
+        Channel::List(list) => label_json("list", Some(&list.to_string())),
+        Channel::Public(feed) => label_json(feed.stream_name(), None),
+        Channel::Hashtag { local: false, .. } => label_json("hashtag", Some(written)),
+        Channel::Hashtag { local: true, .. } => label_json("hashtag:local", Some(written)),
+        Channel::Token(_) | Channel::System(_) => label_json("system", None),
+    }
+}
+
+/// Is the subscription that the event was meant for still there?
+fn still_reads<S>(connection: &Connection<S>, channel: &Channel, role: Role) -> bool {
+    let subscriptions = &connection.subscriptions;
+    if !matches!(connection.phase, Phase::WebSocket { .. } | Phase::EventStream) {
+        return false;
+    }
+    match channel {
+        Channel::Public(feed) => subscriptions.has_feed(*feed),
+        Channel::Hashtag { .. } | Channel::List(_) => subscriptions.on(channel).is_some(),
+        Channel::Home(_) => subscriptions.contains(&Stream::User, channel),
+        Channel::Direct(_) => subscriptions.contains(&Stream::Direct, channel),
+        Channel::Notifications(_) if role == Role::PartOfUser => {
+            subscriptions.contains(&Stream::User, channel)
+        }
+        Channel::Notifications(_) => subscriptions.contains(&Stream::UserNotification, channel),
+        Channel::Token(_) | Channel::System(_) => false,
+    }
+}

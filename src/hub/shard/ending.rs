@@ -1,0 +1,196 @@
+//! Every way out.
+
+use super::Shard;
+use super::connection::{Phase, Socket};
+use super::deadlines::Kind;
+use crate::hub::farewell::{Close, Farewell};
+use crate::hub::message::ConnectionId;
+use crate::hub::moment::Moment;
+use crate::hub::registry::{Role, Subscriber};
+use crate::hub::stream::Channel;
+use crate::log;
+use crate::protocol::ids::{AccountId, TokenId};
+use crate::protocol::{sse, websocket};
+use crate::protocol::websocket::{Inbound, Receiver};
+
+/// The last words to an event stream that is sent away, and to an HTTP client that is too slow with its head.
+const REQUEST_TIMEOUT: &[u8] = crate::protocol::http::REQUEST_TIMEOUT;
+
+impl<S: Socket> Shard<S> {
+    /// Ends a connection. The one way out of an open phase: says farewell, counts, and leaves the registry.
+    pub(super) fn end(&mut self, id: ConnectionId, farewell: Farewell, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let is_websocket = matches!(connection.phase, Phase::WebSocket { .. });
+        let is_event_stream = matches!(connection.phase, Phase::EventStream);
+        if !is_websocket && !is_event_stream {
+            return self.end_unopened(id, farewell, now);
+        }
+        self.count_farewell(id, farewell);
+        self.leave_registry(id);
+        if farewell.discards_outbox() && !self.discard_outbox(id) {
+            return self.remove(id);
+        }
+        let last_words = match farewell.close() {
+            Close::Silent => return self.remove(id),
+            _ if is_event_stream => sse::LAST_CHUNK.to_vec(),
+            Close::WithoutCode => websocket::CLOSE_WITHOUT_CODE.to_vec(),
+            Close::Code(code, reason) => {
+                let mut frame = Vec::new();
+                websocket::close_frame(code, reason, &mut frame);
+                frame
+            }
+        };
+        if is_event_stream || farewell.shuts_at_once() {
+            self.linger(id, now);
+        } else {
+            let Some(connection) = self.slots.get_mut(id) else { return };
+            connection.phase = Phase::Closing(None);
+            self.set_deadline(id, Kind::Closing, now);
+        }
+        self.push(id, &last_words.into(), now);
+        self.shut_if_flushed(id);
+    }
+
+    /// Ends a connection that is not open (any more).
+    fn end_unopened(&mut self, id: ConnectionId, farewell: Farewell, now: Moment) {
+        self.stop_asking(id);
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let was_closing = matches!(connection.phase, Phase::Closing(_) | Phase::Lingering);
+        if !was_closing {
+            self.count_farewell(id, farewell);
+        }
+        let has_last_words = matches!(
+            farewell,
+            Farewell::Answered | Farewell::BadRequest | Farewell::HeadTimeout
+        );
+        if was_closing || !has_last_words {
+            return self.remove(id);
+        }
+        self.linger(id, now);
+        if farewell == Farewell::HeadTimeout {
+            self.push(id, &REQUEST_TIMEOUT.to_vec().into(), now);
+        }
+        self.shut_if_flushed(id);
+    }
+
+    /// The client has sent its close frame first: answer in kind, then close.
+    pub(super) fn client_closes(&mut self, id: ConnectionId, code: Option<u16>, now: Moment) {
+        self.count_farewell(id, Farewell::ClientLeft);
+        self.leave_registry(id);
+        let mut frame = Vec::new();
+        match code {
+            Some(code) => websocket::close_frame(code, "", &mut frame),
+            None => frame.extend_from_slice(&websocket::CLOSE_WITHOUT_CODE),
+        }
+        self.linger(id, now);
+        self.push(id, &frame.into(), now);
+        self.shut_if_flushed(id);
+    }
+
+    /// Bytes of a client to which our close frame is on its way: only its own close frame matters.
+    pub(super) fn receive_farewell(&mut self, id: ConnectionId, bytes: &mut [u8], now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let Phase::Closing(partial) = &mut connection.phase else { return };
+        let mut receiver = Receiver::new(partial, bytes, self.settings.limits.message_bytes_max);
+        let done = loop {
+            match receiver.receive() {
+                Ok(None) => break false,
+                Ok(Some(Inbound::Close(_))) | Err(_) => break true,
+                Ok(Some(_)) => {}
+            }
+        };
+        if done {
+            self.linger(id, now);
+            self.shut_if_flushed(id);
+        }
+    }
+
+    /// The outbox of a connection has just become empty.
+    pub(super) fn emptied(&mut self, id: ConnectionId) {
+        self.shut_if_flushed(id);
+    }
+
+    /// Nothing more is to be said but what is in the outbox.
+    fn linger(&mut self, id: ConnectionId, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        connection.phase = Phase::Lingering;
+        self.set_deadline(id, Kind::Lingering, now);
+    }
+
+    fn shut_if_flushed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        if matches!(connection.phase, Phase::Lingering) && connection.outbox.is_none() {
+            connection.socket.shut();
+        }
+    }
+
+    /// Throws the outbox away. False if that leaves half a frame on the wire, after which nothing can be said.
+    fn discard_outbox(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.slots.get_mut(id) else { return false };
+        let Some(outbox) = connection.outbox.take() else { return true };
+        self.metrics.outbox_bytes -= outbox.bytes() as u64;
+        self.metrics.outbox_connections -= 1;
+        !outbox.is_amid_frame()
+    }
+
+    /// Takes every subscription of a connection out of the registry.
+    fn leave_registry(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        for stream in connection.subscriptions.take() {
+            self.deregister(id, &stream);
+        }
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        if let Some(transport) = connection.transport() {
+            self.metrics.clients.subtract(transport);
+        }
+        let Some(session) = connection.session.take() else { return };
+        self.forget(&Channel::Token(session.token), id, Role::System);
+        self.forget(&Channel::System(session.account), id, Role::System);
+    }
+
+    /// Closes the socket and frees the slot.
+    pub(super) fn remove(&mut self, id: ConnectionId) {
+        self.discard_outbox(id);
+        if self.slots.remove(id).is_some() {
+            self.metrics.sockets -= 1;
+        }
+    }
+
+    fn count_farewell(&mut self, id: ConnectionId, farewell: Farewell) {
+        self.metrics.farewells.add(farewell.reason());
+        if !log::enabled(farewell.level()) {
+            return;
+        }
+        let session = self.slots.get(id).and_then(|connection| connection.session.as_ref());
+        let account = session.map_or(0, |session| session.account.0);
+        log::write(
+            farewell.level(),
+            "Connection ends",
+            &[("reason", farewell.reason().into()), ("account", account.into())],
+        );
+    }
+
+    /// Every connection of a token.
+    pub(super) fn kill_token(&mut self, token: TokenId, now: Moment) {
+        self.end_all(&Channel::Token(token), Farewell::TokenRevoked, now);
+    }
+
+    /// Every connection of an account.
+    pub(super) fn kill_account(&mut self, account: AccountId, now: Moment) {
+        self.end_all(&Channel::System(account), Farewell::AccountEnded, now);
+    }
+
+    /// The readers of these channels have lost events.
+    pub(super) fn lagged(&mut self, channels: &[Channel], now: Moment) {
+        for channel in channels {
+            self.end_all(channel, Farewell::Lagged, now);
+        }
+    }
+
+    fn end_all(&mut self, channel: &Channel, farewell: Farewell, now: Moment) {
+        let subscribers: Vec<Subscriber> = self.registry.readers(channel).to_vec();
+        for subscriber in subscribers {
+            self.end(subscriber.connection, farewell, now);
+        }
+    }
+}

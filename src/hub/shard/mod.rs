@@ -1,0 +1,253 @@
+//! A shard: connections from accept to close, as a value. Bytes, answers and times come in; bytes leave through
+//! [`Socket`]s, questions through [`Shard::take_outgoing`]. It knows no runtime, no epoll and no clock.
+//!
+//! The phases of a connection are drawn at [`connection::Phase`]. This module has what happens to it:
+//!
+//! * `requests`: heads, answers, and how a session opens;
+//! * `conversation`: what WebSocket clients say, and their subscriptions;
+//! * `delivery`: the way of an event to its readers;
+//! * `ending`: every way out;
+//! * `keeping`: pings, comments, deadlines, draining.
+//!
+//! # Invariants worth naming
+//!
+//! * A connection is in the registry exactly while its phase is open, for its token, its account and each stream.
+//! * Questions and their answers carry a [`ConnectionId`] with a generation; a connection has at most one question out.
+//! * Answers and revocations come over one ordered channel, and a connection is registered for revocation in the very
+//!   step in which it opens: no `kill` falls in between.
+
+pub mod connection;
+mod conversation;
+mod deadlines;
+mod delivery;
+mod ending;
+mod keeping;
+mod requests;
+mod slots;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+pub use connection::{Sent, Settings, Socket};
+
+use crate::hub::drain::Drain;
+use crate::hub::farewell::Farewell;
+use crate::hub::message::{ConnectionId, ToControl, ToShard};
+use crate::hub::moment::Moment;
+use crate::hub::outbox::Frame;
+use crate::hub::registry::Registry;
+use crate::metrics::ShardMetrics;
+use crate::protocol::ids::AccountId;
+use connection::{Connection, Phase};
+use deadlines::{Deadlines, Expired, Kind, Sweep};
+use delivery::Fanout;
+use slots::Slots;
+
+/// The connections of one core.
+pub struct Shard<S> {
+    settings: Arc<Settings>,
+    slots: Slots<S>,
+    registry: Registry,
+    /// How many filtered subscriptions each account has here.
+    readers: HashMap<AccountId, u32>,
+    /// What waits to be told to the control core, in order.
+    outgoing: Vec<ToControl>,
+    /// The event that is on its way to its readers right now.
+    fanout: Option<Fanout>,
+    deadlines: Deadlines,
+    pings: Sweep,
+    thumps: Sweep,
+    drain: Option<Drain>,
+    /// Where answers are put together before they are sent.
+    scratch: Vec<u8>,
+    /// Connections that are sent away one by one while draining.
+    leaving: VecDeque<ConnectionId>,
+    metrics: ShardMetrics,
+    random: fastrand::Rng,
+    ping: Frame,
+    thump: Frame,
+}
+
+impl<S: Socket> Shard<S> {
+    /// A shard without connections. `seed` makes request ids.
+    pub fn new(index: usize, settings: Arc<Settings>, seed: u64, now: Moment) -> Self {
+        let pings = Sweep::new(settings.limits.ping_interval_secs, now);
+        let thumps = Sweep::new(settings.limits.thump_interval_secs, now);
+        Shard {
+            settings,
+            slots: Slots::new(),
+            registry: Registry::default(),
+            readers: HashMap::new(),
+            outgoing: Vec::new(),
+            fanout: None,
+            deadlines: Deadlines::default(),
+            pings,
+            thumps,
+            drain: None,
+            scratch: Vec::new(),
+            leaving: VecDeque::new(),
+            metrics: ShardMetrics::new(index),
+            random: fastrand::Rng::with_seed(seed),
+            ping: Frame::new(crate::protocol::websocket::EMPTY_PING.to_vec()),
+            thump: Frame::new(crate::protocol::sse::THUMP.to_vec()),
+        }
+    }
+
+    /// Takes a new connection in. `None`: there is no room, and the socket is closed.
+    pub fn admit(&mut self, socket: S, now: Moment) -> Option<ConnectionId> {
+        let id = self.slots.insert(Connection::new(socket))?;
+        self.metrics.accepted += 1;
+        self.metrics.sockets += 1;
+        self.set_deadline(id, Kind::Head, now);
+        Some(id)
+    }
+
+    /// The socket of a connection, to register it for readiness.
+    pub fn socket(&self, id: ConnectionId) -> Option<&S> {
+        self.slots.get(id).map(|connection| &connection.socket)
+    }
+
+    /// Bytes came. They may be changed in place. Says whether the connection still wants more.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &mut [u8], now: Moment) -> bool {
+        let Some(connection) = self.slots.get_mut(id) else { return false };
+        connection.heard = true;
+        match &mut connection.phase {
+            Phase::Head(_) => self.receive_head(id, bytes, now),
+            Phase::Asking(asking) => {
+                asking.early.extend_from_slice(bytes);
+                if asking.early.len() > self.settings.limits.message_bytes_max {
+                    self.end(id, Farewell::BadRequest, now);
+                }
+            }
+            Phase::WebSocket { .. } => self.receive_frames(id, bytes, now),
+            Phase::Closing(_) => self.receive_farewell(id, bytes, now),
+            Phase::EventStream | Phase::Lingering => {}
+        }
+        self.slots.get(id).is_some()
+    }
+
+    /// The client will send no more, or the socket failed.
+    pub fn ended(&mut self, id: ConnectionId, now: Moment) {
+        self.end(id, Farewell::ClientLeft, now);
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, id: ConnectionId, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        if connection.outbox.is_none() {
+            return;
+        }
+        let before = connection.outbox_bytes();
+        let flushed = connection.flush(now);
+        let after = connection.outbox_bytes();
+        let emptied = connection.outbox.is_none();
+        self.metrics.outbox_bytes -= (before - after) as u64;
+        self.metrics.outbox_connections -= u64::from(emptied);
+        match flushed {
+            Err(farewell) => self.end(id, farewell, now),
+            Ok(()) if emptied => self.emptied(id),
+            Ok(()) => {}
+        }
+    }
+
+    /// A message of the control core.
+    pub fn handle(&mut self, message: ToShard, now: Moment) {
+        match message {
+            ToShard::Deliver(delivery) => self.begin_fanout(delivery),
+            ToShard::Session { connection, answer } => self.identified(connection, answer, now),
+            ToShard::ListOwner { connection, answer } => self.list_known(connection, answer, now),
+            ToShard::Feeds { connection, answer } => self.feeds_known(connection, answer, now),
+            ToShard::KillToken(token) => self.kill_token(token, now),
+            ToShard::KillAccount(account) => self.kill_account(account, now),
+            ToShard::Lagged(channels) => self.lagged(&channels, now),
+            ToShard::TakeMetrics => {
+                let metrics = Box::new(self.metrics.clone());
+                self.outgoing.push(ToControl::Metrics(metrics));
+            }
+            ToShard::MetricsText { connection, text } => self.scraped(connection, &text, now),
+            ToShard::Drain(window) => self.begin_drain(window, now),
+        }
+    }
+
+    /// An event is on its way: no other message may be handled before [`Shard::fan_out`] has ended.
+    pub fn is_fanning_out(&self) -> bool {
+        self.fanout.is_some()
+    }
+
+    /// What is to be told to the control core, in order.
+    pub fn take_outgoing(&mut self) -> std::vec::Drain<'_, ToControl> {
+        self.outgoing.drain(..)
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// There is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shard's counters, for what only its surroundings see.
+    pub fn metrics_mut(&mut self) -> &mut ShardMetrics {
+        &mut self.metrics
+    }
+
+    /// The channels that somebody here reads.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Sends a frame to a connection, or ends it if it cannot take it.
+    fn push(&mut self, id: ConnectionId, frame: &Frame, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let before = connection.outbox_bytes();
+        let pushed = connection.push(frame, &self.settings.limits, now);
+        self.metrics.bytes_sent += frame.len() as u64;
+        self.metrics.outbox_bytes += (connection.outbox_bytes() - before) as u64;
+        match pushed {
+            Ok(false) => {}
+            Ok(true) => {
+                self.metrics.outbox_connections += 1;
+                let lasts = self.settings.limits.outbox_blocked_secs_max;
+                let expired = Expired { kind: Kind::Blocked, connection: id, stamp: 0 };
+                self.deadlines.set(now, lasts, expired);
+            }
+            Err(farewell) => self.end(id, farewell, now),
+        }
+    }
+
+    /// Sends what was put together in the scratch buffer.
+    fn push_scratch(&mut self, id: ConnectionId, now: Moment) {
+        let frame = Frame::new(self.scratch.clone());
+        self.push(id, &frame, now);
+    }
+
+    /// Sets the deadline of a connection's phase; earlier ones mean nothing any more.
+    fn set_deadline(&mut self, id: ConnectionId, kind: Kind, now: Moment) {
+        let limits = &self.settings.limits;
+        let lasts = match kind {
+            Kind::Head => limits.head_secs_max,
+            Kind::KeepAlive => limits.keep_alive_secs_max,
+            Kind::Question => limits.question_secs_max,
+            Kind::Blocked => limits.outbox_blocked_secs_max,
+            Kind::Closing => limits.closing_secs_max,
+            Kind::Lingering => limits.linger_secs_max,
+        };
+        if let Some(connection) = self.slots.get_mut(id) {
+            connection.stamp = connection.stamp.wrapping_add(1);
+            let expired = Expired { kind, connection: id, stamp: connection.stamp };
+            self.deadlines.set(now, lasts, expired);
+        }
+    }
+
+    /// The connection's phase has no deadline any more.
+    fn clear_deadline(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.slots.get_mut(id) {
+            connection.stamp = connection.stamp.wrapping_add(1);
+        }
+    }
+}

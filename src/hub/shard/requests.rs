@@ -1,0 +1,364 @@
+//! Heads, answers, and how a session opens.
+
+use super::Shard;
+use super::connection::{Asking, Awaited, Phase, Socket};
+use super::deadlines::Kind;
+use crate::hub::access::FeedAccess;
+use crate::hub::client_message::Wish;
+use crate::hub::farewell::Farewell;
+use crate::hub::message::{ConnectionId, Refusal, ToControl};
+use crate::hub::moment::Moment;
+use crate::hub::question::FeedSettings;
+use crate::hub::registry::{Role, Subscriber};
+use crate::hub::request::{self, Outcome, Purpose, Refused};
+use crate::hub::session::Session;
+use crate::hub::stream::{Channel, Stream, StreamError};
+use crate::protocol::http::{Exchange, RequestId, parse_head};
+use crate::protocol::ids::AccountId;
+
+/// Seconds after which an overloaded server asks clients to come back, plus up to as many again at random.
+const RETRY_AFTER_SECS: u32 = 5;
+
+impl<S: Socket> Shard<S> {
+    /// Bytes of one or more request heads.
+    pub(super) fn receive_head(&mut self, id: ConnectionId, bytes: &[u8], now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let Phase::Head(held) = &mut connection.phase else { return };
+        match held.take() {
+            None => self.read_heads(id, bytes, now),
+            Some(mut held) => {
+                held.extend_from_slice(bytes);
+                self.read_heads(id, &held, now);
+            }
+        }
+    }
+
+    fn read_heads(&mut self, id: ConnectionId, mut bytes: &[u8], now: Moment) {
+        loop {
+            let Some(connection) = self.slots.get_mut(id) else { return };
+            match &mut connection.phase {
+                Phase::Head(_) if bytes.is_empty() => return,
+                Phase::Head(held) => match parse_head(bytes, &self.settings.limits) {
+                    Ok(None) => {
+                        *held = Some(Box::new(bytes.to_vec()));
+                        return;
+                    }
+                    Ok(Some((head, length))) => {
+                        let request_id = RequestId::new(self.random.u128(..).to_ne_bytes());
+                        let page = self.settings.front_page.as_deref();
+                        self.scratch.clear();
+                        let outcome = request::decide(&head, request_id, page, &mut self.scratch);
+                        bytes = bytes.get(length..).unwrap_or(&[]);
+                        self.act(id, outcome, now);
+                    }
+                    Err(error) => {
+                        self.scratch.clear();
+                        error.answer(&mut self.scratch);
+                        self.metrics.handshakes_refused.add("bad_request");
+                        self.push_scratch(id, now);
+                        self.end(id, Farewell::BadRequest, now);
+                        return;
+                    }
+                },
+                // What comes behind a head that needs an answer waits with it.
+                Phase::Asking(asking) => {
+                    asking.early.extend_from_slice(bytes);
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn act(&mut self, id: ConnectionId, outcome: Outcome, now: Moment) {
+        match outcome {
+            Outcome::Answered { keep_alive, refused } => {
+                if let Some(label) = refused {
+                    self.metrics.handshakes_refused.add(label);
+                }
+                self.push_scratch(id, now);
+                self.answered(id, keep_alive, now);
+            }
+            Outcome::Scrape(exchange) => {
+                self.ask(id, Awaited::Metrics(exchange), now);
+                self.outgoing.push(ToControl::Scrape { connection: id });
+            }
+            Outcome::Authenticate { token, purpose } => {
+                let waiting_max = self.settings.limits.questions_waiting_max as u64;
+                if self.metrics.questions_waiting >= waiting_max || self.drain.is_some() {
+                    let refused = self.overloaded();
+                    self.refuse(id, &purpose, refused, now);
+                    return;
+                }
+                self.ask(id, Awaited::Session(purpose), now);
+                self.outgoing.push(ToControl::WhoIs { connection: id, token });
+            }
+        }
+    }
+
+    fn ask(&mut self, id: ConnectionId, awaited: Awaited, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let early = match std::mem::replace(&mut connection.phase, Phase::Head(None)) {
+            Phase::Asking(asking) => asking.early,
+            _ => {
+                self.metrics.questions_waiting += 1;
+                Vec::new()
+            }
+        };
+        connection.phase = Phase::Asking(Box::new(Asking { awaited, early }));
+        self.set_deadline(id, Kind::Question, now);
+    }
+
+    /// Ends the asking of a connection: what it waited for, and the bytes that came meanwhile.
+    pub(super) fn stop_asking(&mut self, id: ConnectionId) -> Option<Asking> {
+        let connection = self.slots.get_mut(id)?;
+        if !matches!(connection.phase, Phase::Asking(_)) {
+            return None;
+        }
+        let phase = std::mem::replace(&mut connection.phase, Phase::Head(None));
+        self.metrics.questions_waiting -= 1;
+        self.clear_deadline(id);
+        match phase {
+            Phase::Asking(asking) => Some(*asking),
+            _ => None,
+        }
+    }
+
+    /// The control core knows who the bearer is, or does not.
+    pub(super) fn identified(
+        &mut self,
+        id: ConnectionId,
+        answer: Result<Session, Refusal>,
+        now: Moment,
+    ) {
+        let Some(Asking { awaited: Awaited::Session(purpose), early }) = self.stop_asking(id)
+        else {
+            return;
+        };
+        let session = match answer {
+            Ok(session) => session,
+            Err(refusal) => {
+                let refused = self.refused(refusal);
+                self.refuse(id, &purpose, refused, now);
+                return;
+            }
+        };
+        match purpose {
+            Purpose::Upgrade { accepted, first, .. } => {
+                self.open_websocket(id, session, &accepted, first, now);
+                self.receive_early(id, early, now);
+            }
+            Purpose::EventStream { exchange, wish } => {
+                self.prepare_event_stream(id, session, exchange, wish, now);
+            }
+            Purpose::Answer { exchange, bytes } => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(&bytes);
+                self.push_scratch(id, now);
+                self.answered(id, exchange.keep_alive, now);
+                self.receive_early(id, early, now);
+            }
+        }
+    }
+
+    fn receive_early(&mut self, id: ConnectionId, mut early: Vec<u8>, now: Moment) {
+        if !early.is_empty() {
+            self.receive(id, &mut early, now);
+        }
+    }
+
+    fn open_websocket(
+        &mut self,
+        id: ConnectionId,
+        session: Session,
+        accepted: &[u8],
+        first: Option<Wish>,
+        now: Moment,
+    ) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        connection.phase = Phase::WebSocket { partial: None, waiting: None };
+        self.open_session(id, session);
+        self.scratch.clear();
+        self.scratch.extend_from_slice(accepted);
+        self.push_scratch(id, now);
+        if let Some(wish) = first {
+            self.subscribe_wish(id, wish, now);
+        }
+    }
+
+    /// Registers a connection whose phase has just become open.
+    fn open_session(&mut self, id: ConnectionId, session: Session) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        if let Some(transport) = connection.transport() {
+            self.metrics.clients.add(transport);
+        }
+        let (token, account) = (session.token, session.account);
+        connection.session = Some(session);
+        let subscriber = Subscriber::new(id, Role::System, false, FeedAccess::FULL);
+        self.register(&Channel::Token(token), subscriber);
+        self.register(&Channel::System(account), subscriber);
+    }
+
+    fn prepare_event_stream(
+        &mut self,
+        id: ConnectionId,
+        session: Session,
+        exchange: Exchange,
+        wish: Wish,
+        now: Moment,
+    ) {
+        let refused = match &wish.stream {
+            _ if wish.lacks_scope(&session) => Some(StreamError::MissingScope),
+            Err(error) => Some(*error),
+            Ok(_) => None,
+        };
+        if let Some(error) = refused {
+            let purpose = Purpose::EventStream { exchange, wish };
+            self.refuse(id, &purpose, Refused::Stream(error), now);
+            return;
+        }
+        let Ok(stream) = wish.stream else { return };
+        let question = match &stream {
+            Stream::List(list) => Some(ToControl::WhoOwns { connection: id, list: *list }),
+            stream if FeedAccess::needs_settings(stream, &session) => {
+                Some(ToControl::ReadFeeds { connection: id })
+            }
+            _ => None,
+        };
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        match question {
+            None => self.open_event_stream(id, session, exchange, stream, FeedAccess::FULL, now),
+            Some(question) => {
+                connection.session = Some(session);
+                self.ask(id, Awaited::Stream(exchange, stream), now);
+                self.outgoing.push(question);
+            }
+        }
+    }
+
+    /// The owner of the list that an event stream waits for is known.
+    pub(super) fn event_stream_list_known(
+        &mut self,
+        id: ConnectionId,
+        answer: Result<Option<AccountId>, Refusal>,
+        now: Moment,
+    ) {
+        self.settle_event_stream(id, now, |session, _| match answer {
+            Ok(Some(owner)) if owner == session.account => Ok(FeedAccess::FULL),
+            Ok(_) => Err(Ok(StreamError::ForeignList)),
+            Err(refusal) => Err(Err(refusal)),
+        });
+    }
+
+    /// The feed settings that an event stream waits for are known.
+    pub(super) fn event_stream_feeds_known(
+        &mut self,
+        id: ConnectionId,
+        answer: Result<FeedSettings, Refusal>,
+        now: Moment,
+    ) {
+        self.settle_event_stream(id, now, |_, stream| {
+            answer.map(|settings| FeedAccess::decide(stream, Some(settings))).map_err(Err)
+        });
+    }
+
+    fn settle_event_stream(
+        &mut self,
+        id: ConnectionId,
+        now: Moment,
+        settle: impl FnOnce(&Session, &Stream) -> Result<FeedAccess, Result<StreamError, Refusal>>,
+    ) {
+        let Some(Asking { awaited: Awaited::Stream(exchange, stream), .. }) = self.stop_asking(id)
+        else {
+            return;
+        };
+        let session = self.slots.get_mut(id).and_then(|connection| connection.session.take());
+        let Some(session) = session else { return };
+        match settle(&session, &stream) {
+            Ok(access) => self.open_event_stream(id, session, exchange, stream, access, now),
+            Err(error) => {
+                let refused = match error {
+                    Ok(error) => Refused::Stream(error),
+                    Err(refusal) => self.refused(refusal),
+                };
+                let purpose = Purpose::EventStream { exchange, wish: Wish::new("", Ok(stream)) };
+                self.refuse(id, &purpose, refused, now);
+            }
+        }
+    }
+
+    fn open_event_stream(
+        &mut self,
+        id: ConnectionId,
+        session: Session,
+        exchange: Exchange,
+        stream: Stream,
+        access: FeedAccess,
+        now: Moment,
+    ) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        connection.phase = Phase::EventStream;
+        self.open_session(id, session);
+        self.scratch.clear();
+        exchange.event_stream(&mut self.scratch);
+        self.push_scratch(id, now);
+        self.subscribe(id, stream, access);
+    }
+
+    /// The metrics of all cores have come.
+    pub(super) fn scraped(&mut self, id: ConnectionId, text: &str, now: Moment) {
+        let Some(Asking { awaited: Awaited::Metrics(exchange), early }) = self.stop_asking(id)
+        else {
+            return;
+        };
+        self.scratch.clear();
+        exchange.metrics(text, &mut self.scratch);
+        self.push_scratch(id, now);
+        self.answered(id, exchange.keep_alive, now);
+        self.receive_early(id, early, now);
+    }
+
+    /// No answer came in time.
+    pub(super) fn question_expired(&mut self, id: ConnectionId, now: Moment) {
+        let Some(asking) = self.stop_asking(id) else { return };
+        let refused = self.overloaded();
+        let purpose = match asking.awaited {
+            Awaited::Session(purpose) => purpose,
+            Awaited::Stream(exchange, stream) => {
+                Purpose::EventStream { exchange, wish: Wish::new("", Ok(stream)) }
+            }
+            Awaited::Metrics(exchange) => Purpose::Answer { exchange, bytes: Vec::new() },
+        };
+        self.refuse(id, &purpose, refused, now);
+    }
+
+    fn refuse(&mut self, id: ConnectionId, purpose: &Purpose, refused: Refused, now: Moment) {
+        self.metrics.handshakes_refused.add(refused.label());
+        self.scratch.clear();
+        let keep_alive = request::refuse(purpose, refused, &mut self.scratch);
+        self.push_scratch(id, now);
+        self.answered(id, keep_alive, now);
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> Refused {
+        match refusal {
+            Refusal::InvalidToken => Refused::InvalidToken,
+            Refusal::Failure => Refused::Failure,
+            Refusal::Overloaded => self.overloaded(),
+        }
+    }
+
+    /// Those who are sent away together shall not come back together.
+    fn overloaded(&mut self) -> Refused {
+        Refused::Overloaded(RETRY_AFTER_SECS + self.random.u32(0..=RETRY_AFTER_SECS))
+    }
+
+    /// An answer is out: the next head, or the end.
+    fn answered(&mut self, id: ConnectionId, keep_alive: bool, now: Moment) {
+        if keep_alive && self.drain.is_none() {
+            self.set_deadline(id, Kind::KeepAlive, now);
+        } else {
+            self.end(id, Farewell::Answered, now);
+        }
+    }
+}
