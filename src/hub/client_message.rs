@@ -117,9 +117,18 @@ mod tests {
 
     #[test]
     fn odd_messages_are_ignored_and_odd_streams_are_errors() {
-        for text in ["", "{}", "[]", "5", "null", "not json", "[\"subscribe\"]", "\"text\"",
-            r#"{"type":"nope","stream":"user"}"#, r#"{"type":["subscribe"],"stream":"user"}"#]
-        {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "5",
+            "null",
+            "not json",
+            "[\"subscribe\"]",
+            "\"text\"",
+            r#"{"type":"nope","stream":"user"}"#,
+            r#"{"type":["subscribe"],"stream":"user"}"#,
+        ] {
             assert_eq!(ClientMessage::parse(text, 1024), ClientMessage::Ignored, "{text}");
         }
         for stream in ["5", "null", "\"\"", "\"system\"", "{}"] {

@@ -177,9 +177,10 @@ fn upgrade(head: &Head<'_>, request_id: RequestId, out: &mut Vec<u8>) -> Outcome
 fn event_stream(head: &Head<'_>, exchange: Exchange, out: &mut Vec<u8>) -> Outcome {
     let query = head.query();
     let given = Given::of(&query);
-    let stream = head.path.strip_prefix(STREAMING).and_then(|path| {
-        Stream::from_path(path, query.flag("only_media"), &given.parameters())
-    });
+    let stream = head
+        .path
+        .strip_prefix(STREAMING)
+        .and_then(|path| Stream::from_path(path, query.flag("only_media"), &given.parameters()));
     let Some(stream) = stream else {
         exchange.error(400, "Unknown channel requested", out);
         return Outcome::Answered { keep_alive: exchange.keep_alive, refused: None };

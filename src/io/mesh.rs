@@ -22,7 +22,10 @@ use crate::hub::message::{ToControl, ToShard};
 use crate::hub::stream::Channel;
 
 /// Makes a mesh for `shards` shards.
-pub fn mesh(shards: usize, limits: &Limits) -> io::Result<(Vec<ShardLink>, Arc<Bell>, Vec<ControlLink>)> {
+pub fn mesh(
+    shards: usize,
+    limits: &Limits,
+) -> io::Result<(Vec<ShardLink>, Arc<Bell>, Vec<ControlLink>)> {
     let control_bell = Arc::new(Bell::new()?);
     let mut to_shards = Vec::with_capacity(shards);
     let mut to_control = Vec::with_capacity(shards);
@@ -225,7 +228,8 @@ mod tests {
         let limits = Limits { mesh_deliveries_max: 2, ..Limits::default() };
         let (mut shards, _bell, mut controls) = mesh(1, &limits).unwrap();
         let event = Event::parse(br#"{"event":"delete","payload":"1"}"#, 128).unwrap();
-        let body = Arc::new(Body::new(&event, Wants { websocket: true, event_stream: true }, false));
+        let body =
+            Arc::new(Body::new(&event, Wants { websocket: true, event_stream: true }, false));
         for account in 0..4 {
             shards[0].send(ToShard::Deliver(Delivery {
                 channel: Channel::Home(AccountId(account)),

@@ -247,9 +247,8 @@ impl Subscriptions {
     pub(super) fn take(&mut self) -> Vec<Stream> {
         let bits = std::mem::take(&mut self.bits);
         let fixed = [(USER, Stream::User), (USER_NOTIFICATION, Stream::UserNotification)];
-        let public = PublicFeed::EACH.map(|feed| {
-            (PUBLIC << feed.index(), Stream::Public { feed, allow_local_only: false })
-        });
+        let public = PublicFeed::EACH
+            .map(|feed| (PUBLIC << feed.index(), Stream::Public { feed, allow_local_only: false }));
         let named = self.named.take().map_or_else(Vec::new, |named| *named);
         fixed
             .into_iter()

@@ -308,7 +308,7 @@ impl<S: Socket> Shard<S> {
 
     fn tell(&mut self, id: ConnectionId, text: &str, now: Moment) {
         let mut frame = Vec::with_capacity(text.len() + 4);
-        websocket::frame(text, &mut frame);
+        websocket::text_frame(text, &mut frame);
         self.push(id, &Frame::new(frame), now);
     }
 }

@@ -82,11 +82,8 @@ impl<S: Socket> Shard<S> {
         let Some(frame) = fanout.frames.get(delivery, connection, subscriber, annotation) else {
             return;
         };
-        let transport = if subscriber.event_stream {
-            Transport::EventStream
-        } else {
-            Transport::WebSocket
-        };
+        let transport =
+            if subscriber.event_stream { Transport::EventStream } else { Transport::WebSocket };
         self.metrics.messages_sent.add(transport);
         fanout.delivered += 1;
         self.push(id, &frame, now);

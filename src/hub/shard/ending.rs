@@ -10,8 +10,8 @@ use crate::hub::registry::{Role, Subscriber};
 use crate::hub::stream::Channel;
 use crate::log;
 use crate::protocol::ids::{AccountId, TokenId};
-use crate::protocol::{sse, websocket};
 use crate::protocol::websocket::{Inbound, Receiver};
+use crate::protocol::{sse, websocket};
 
 /// The last words to an event stream that is sent away, and to an HTTP client that is too slow with its head.
 const REQUEST_TIMEOUT: &[u8] = crate::protocol::http::REQUEST_TIMEOUT;
@@ -59,10 +59,8 @@ impl<S: Socket> Shard<S> {
         if !was_closing {
             self.count_farewell(id, farewell);
         }
-        let has_last_words = matches!(
-            farewell,
-            Farewell::Answered | Farewell::BadRequest | Farewell::HeadTimeout
-        );
+        let has_last_words =
+            matches!(farewell, Farewell::Answered | Farewell::BadRequest | Farewell::HeadTimeout);
         if was_closing || !has_last_words {
             return self.remove(id);
         }

@@ -33,6 +33,15 @@ impl Exchange {
         self.finish(b"OK", out);
     }
 
+    /// 200 with a whole HTML page: the demonstration's.
+    pub fn page(&self, html: &[u8], out: &mut Vec<u8>) {
+        self.begin(200, out);
+        out.extend_from_slice(
+            b"Content-Type: text/html; charset=utf-8\r\nCache-Control: private, no-store\r\n",
+        );
+        self.finish(html, out);
+    }
+
     /// 200 with the metrics in Prometheus' text format.
     pub fn metrics(&self, text: &str, out: &mut Vec<u8>) {
         self.begin(200, out);
