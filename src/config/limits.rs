@@ -144,6 +144,8 @@ limits! {
     filters_cached_max: usize = 4096, 0..=1 << 24;
     /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an attack.
     reply_bytes_max: usize = 64 * 1024 * 1024, 64 * 1024..=1 << 30;
+    /// Values in one reply of Redis. A message has three, `ROLE` three for each replica.
+    reply_values_max: usize = 4096, 64..=1 << 24;
     /// Arrays and objects inside each other in a message of Rails. Ruby's own generator ends at 100.
     json_depth_max: usize = 128, 16..=512;
     /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in between.
