@@ -156,6 +156,12 @@ limits! {
     subscribed_expire_secs: Duration = secs(1080);
     /// Seconds of silence on a Redis connection before a PING, and again before it counts as lost.
     redis_silence_secs_max: Duration = secs(5);
+    /// Seconds until a connection to one address of Redis stands, TLS and log-in included.
+    redis_connect_secs_max: Duration = secs(5);
+    /// Seconds for a host name to be looked up: two name servers of five seconds each.
+    lookup_secs_max: Duration = secs(10);
+    /// Seconds for one sentinel to answer before the next is asked.
+    sentinel_secs_max: Duration = secs(2);
     /// Longest pause between two attempts to reach Redis or Postgres.
     reconnect_secs_max: Duration = secs(2);
     /// Longest pause between two attempts to reach Postgres: with connecting itself it heals within a second (R8).
