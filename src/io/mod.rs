@@ -12,6 +12,7 @@ pub mod poller;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+mod redis_link;
 pub mod resolver;
 pub mod sentinel;
 pub mod shard;

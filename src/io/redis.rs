@@ -12,17 +12,27 @@
 //! `Interest::keys_lost`, [`RedisEvent::Confirmed`] → `Interest::confirmed`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::poller::{Poller, Readiness};
+use super::redis_link::{Link, LinkEvent, Purpose, Settings};
 use super::resolver::Resolver;
+use super::sentinel::text_of;
+use super::tls::redis_client_config;
+use crate::config::redis::RedisTarget;
 use crate::config::{Limits, RedisConfig};
 use crate::hub::interest::{Batch, Confirmation, Room};
 use crate::hub::moment::Moment;
+use crate::hub::stream::Channel;
+use crate::protocol::resp::{Reply, encode_command, push_argument, start_command};
 
 /// The top byte of the keys of everything that belongs to Redis, sentinels included.
 pub const REDIS_KEY: u64 = 1 << 56;
+
+/// Refused keys are told once in this time: with thousands of them each renewal would fill the log.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
 
 /// What happened at Redis. Names are without the namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +88,35 @@ pub struct RedisStats {
 
 /// Both connections to Redis.
 pub struct Redis {
+    subscriber: Link,
+    commands: Link,
+    ledger: Ledger,
+    /// `NAMESPACE:`, or nothing.
+    prefix: Vec<u8>,
+    batch_max: usize,
+    /// The word after `EX`.
+    expire_secs: String,
+}
+
+/// What the replies add up to.
+#[derive(Default)]
+struct Ledger {
     stats: RedisStats,
+    prefix: Vec<u8>,
+    /// Subscriptions and their ends that are not confirmed.
+    subscriptions_awaited: usize,
+    /// Keys that are not confirmed.
+    keys_awaited: usize,
+    /// The last trouble that was told, until the subscriber connection stands.
+    trouble: Option<String>,
+    /// Sentinels know where to go when the server turns out to be no master.
+    follows_sentinels: bool,
+    /// When a refusal was told last.
+    refusal: Option<Moment>,
+    /// Why the subscriber connection must be given up.
+    abandon_subscriber: Option<String>,
+    /// Why both must be given up: the server is not the master any more.
+    abandon_both: Option<String>,
 }
 
 impl Redis {
@@ -86,40 +124,225 @@ impl Redis {
     ///
     /// Errors: the TLS configuration does not fit together (a client certificate and a foreign key).
     pub fn new(
-        _config: &RedisConfig,
-        _limits: &Arc<Limits>,
-        _resolver: Resolver,
+        config: &RedisConfig,
+        limits: &Limits,
+        resolver: &Resolver,
     ) -> std::io::Result<Redis> {
-        Ok(Redis { stats: RedisStats::default() })
+        let tls = config.tls.as_ref().map(redis_client_config).transpose()?;
+        let settings = Arc::new(Settings {
+            config: config.clone(),
+            tls,
+            limits: limits.clone(),
+            resolver: resolver.clone(),
+        });
+        let prefix = match &config.namespace {
+            Some(namespace) => format!("{namespace}:").into_bytes(),
+            None => Vec::new(),
+        };
+        Ok(Redis {
+            subscriber: Link::new(&settings, Purpose::Subscriber, REDIS_KEY),
+            commands: Link::new(&settings, Purpose::Commands, REDIS_KEY + 2),
+            ledger: Ledger {
+                prefix: prefix.clone(),
+                follows_sentinels: matches!(config.target, RedisTarget::Sentinel { .. }),
+                ..Ledger::default()
+            },
+            prefix,
+            batch_max: limits.redis_batch_max,
+            expire_secs: limits.subscribed_expire_secs.as_secs().to_string(),
+        })
     }
 
     /// Does everything that can be done now: connects, reads, writes, notices silence. `ready` may hold readiness
     /// of others. Never blocks.
     pub fn turn(
         &mut self,
-        _now: Moment,
-        _ready: &[Readiness],
-        _poller: &Poller,
-        _sink: &mut dyn FnMut(RedisEvent),
+        now: Moment,
+        ready: &[Readiness],
+        poller: &Poller,
+        sink: &mut dyn FnMut(RedisEvent),
     ) {
+        let Redis { subscriber, commands, ledger, .. } = self;
+        if !ledger.stats.connected {
+            ledger.stats.disconnected_since.get_or_insert(now);
+        }
+        // Keys before subscriptions.
+        commands.turn(now, ready, poller, &mut |event| ledger.on_commands(event, now, sink));
+        subscriber.turn(now, ready, poller, &mut |event| ledger.on_subscriber(event, now, sink));
+        if let Some(reason) = ledger.abandon_subscriber.take() {
+            subscriber.abandon(reason, now, &mut |event| ledger.on_subscriber(event, now, sink));
+        }
+        if let Some(reason) = ledger.abandon_both.take() {
+            commands.abandon(reason.clone(), now, &mut |event| {
+                ledger.on_commands(event, now, sink);
+            });
+            subscriber.abandon(reason, now, &mut |event| ledger.on_subscriber(event, now, sink));
+        }
     }
 
     /// When [`Redis::turn`] is to be called again even if nothing is ready; the past means at once.
     pub fn next_deadline(&self) -> Option<Moment> {
-        None
+        match (self.subscriber.next_deadline(), self.commands.next_deadline()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
-    /// How much may be given to [`Redis::send`] now.
+    /// How much may be given to [`Redis::send`] now: a batch when the one before has been answered.
     pub fn room(&self) -> Room {
-        Room::default()
+        let free = |awaited: usize| if awaited == 0 { self.batch_max } else { 0 };
+        Room {
+            keys: self.commands.is_standing().then(|| free(self.ledger.keys_awaited)),
+            subscriptions: match self.subscriber.is_standing() {
+                true => free(self.ledger.subscriptions_awaited),
+                false => 0,
+            },
+        }
     }
 
     /// Takes what [`crate::hub::interest::Interest::next_batch`] has made of [`Redis::room`]; the next turn sends
     /// it, so call that at once.
-    pub fn send(&mut self, _batch: &Batch) {}
+    pub fn send(&mut self, batch: &Batch) {
+        if !batch.set_keys.is_empty() && self.commands.is_standing() {
+            let mut words = Vec::new();
+            for channel in &batch.set_keys {
+                let name = channel.redis_name();
+                let key = [&self.prefix[..], b"subscribed:", name.as_bytes()].concat();
+                let expire_secs = self.expire_secs.as_bytes();
+                encode_command(&mut words, &[b"SET", &key, b"1", b"EX", expire_secs]);
+            }
+            self.ledger.keys_awaited += batch.set_keys.len();
+            self.commands.send(&words, batch.set_keys.len());
+        }
+        if self.subscriber.is_standing() {
+            let mut words = Vec::new();
+            self.push_channels(&mut words, b"SUBSCRIBE", &batch.subscribe);
+            self.push_channels(&mut words, b"UNSUBSCRIBE", &batch.unsubscribe);
+            if !words.is_empty() {
+                let count = batch.subscribe.len() + batch.unsubscribe.len();
+                self.ledger.subscriptions_awaited += count;
+                self.subscriber.send(&words, count);
+            }
+        }
+    }
 
     /// The counts so far.
     pub fn stats(&self) -> RedisStats {
-        self.stats
+        self.ledger.stats
+    }
+
+    fn push_channels(&self, words: &mut Vec<u8>, command: &[u8], channels: &[Channel]) {
+        // Without a channel `UNSUBSCRIBE` would mean all of them.
+        if channels.is_empty() {
+            return;
+        }
+        start_command(words, 1 + channels.len());
+        push_argument(words, command);
+        for channel in channels {
+            let name = [&self.prefix[..], channel.redis_name().as_bytes()].concat();
+            push_argument(words, &name);
+        }
+    }
+}
+
+impl Ledger {
+    fn on_subscriber(&mut self, event: LinkEvent, now: Moment, sink: &mut dyn FnMut(RedisEvent)) {
+        match event {
+            LinkEvent::Up => {
+                self.stats.connected = true;
+                self.stats.disconnected_since = None;
+                self.stats.reconnects += u64::from(self.stats.gaps > 0);
+                self.subscriptions_awaited = 0;
+                self.trouble = None;
+                sink(RedisEvent::Connected);
+            }
+            LinkEvent::Down(reason) => {
+                self.stats.connected = false;
+                self.stats.disconnected_since = Some(now);
+                self.stats.gaps += 1;
+                self.subscriptions_awaited = 0;
+                sink(RedisEvent::Lost { reason });
+            }
+            LinkEvent::Trouble(text) => self.tell(text, sink),
+            LinkEvent::Reply(reply) => self.on_push(reply, sink),
+        }
+    }
+
+    fn on_push(&mut self, reply: Reply, sink: &mut dyn FnMut(RedisEvent)) {
+        let (name, confirmation) = match reply {
+            Reply::Message { channel, payload } => {
+                self.stats.messages += 1;
+                self.stats.bytes += (channel.len() + payload.len()) as u64;
+                if let Some(channel) = self.strip(&channel) {
+                    sink(RedisEvent::Message { channel, payload });
+                }
+                return;
+            }
+            Reply::Subscribed(name) => (name, Confirmation::Subscribed),
+            Reply::Unsubscribed(name) => (name, Confirmation::Unsubscribed),
+            Reply::Error(text) if self.subscriptions_awaited > 0 => {
+                self.stats.refusals += 1;
+                let reason = format!("subscribing is refused: {}", text_of(&text));
+                self.tell(reason.clone(), sink);
+                self.abandon_subscriber = Some(reason);
+                return;
+            }
+            _ => return,
+        };
+        self.subscriptions_awaited = self.subscriptions_awaited.saturating_sub(1);
+        if let Some(channel) = self.strip(&name) {
+            sink(RedisEvent::Confirmed { channel, confirmation });
+        }
+    }
+
+    fn on_commands(&mut self, event: LinkEvent, now: Moment, sink: &mut dyn FnMut(RedisEvent)) {
+        match event {
+            LinkEvent::Up => {
+                self.stats.commands_connected = true;
+                self.keys_awaited = 0;
+                if self.stats.connected {
+                    self.trouble = None;
+                }
+                sink(RedisEvent::KeysLost);
+            }
+            LinkEvent::Down(reason) => {
+                self.stats.commands_connected = false;
+                self.keys_awaited = 0;
+                self.tell(format!("the command connection is lost: {reason}"), sink);
+            }
+            LinkEvent::Trouble(text) => self.tell(text, sink),
+            LinkEvent::Reply(reply) => {
+                self.keys_awaited = self.keys_awaited.saturating_sub(1);
+                if let Reply::Error(text) = reply {
+                    self.on_refusal(&text, now, sink);
+                }
+            }
+        }
+    }
+
+    /// A key could not be set: Rails may stay silent on its channel, but nothing else suffers.
+    fn on_refusal(&mut self, text: &[u8], now: Moment, sink: &mut dyn FnMut(RedisEvent)) {
+        self.stats.refusals += 1;
+        if self.refusal.is_none_or(|told| now.since(told) >= REFUSAL_PAUSE) {
+            self.refusal = Some(now);
+            let text = format!("setting keys subscribed:… is refused: {}", text_of(text));
+            sink(RedisEvent::Trouble(text));
+        }
+        if text.starts_with(b"READONLY") && self.follows_sentinels {
+            self.abandon_both = Some("the server is not the master any more".to_owned());
+        }
+    }
+
+    /// Once until it changes: both connections meet the same troubles again and again.
+    fn tell(&mut self, text: String, sink: &mut dyn FnMut(RedisEvent)) {
+        if self.trouble.as_ref() != Some(&text) {
+            self.trouble = Some(text.clone());
+            sink(RedisEvent::Trouble(text));
+        }
+    }
+
+    /// The name without the namespace; `None` for one of another namespace.
+    fn strip(&self, name: &Bytes) -> Option<Bytes> {
+        name.starts_with(&self.prefix).then(|| name.slice(self.prefix.len()..))
     }
 }
