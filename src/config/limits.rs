@@ -162,8 +162,8 @@ limits! {
     lookup_secs_max: Duration = secs(10);
     /// Seconds for one sentinel to answer before the next is asked.
     sentinel_secs_max: Duration = secs(2);
-    /// Longest pause between two attempts to reach Redis or Postgres.
-    reconnect_secs_max: Duration = secs(2);
+    /// Longest pause between two attempts to reach Redis: with connecting itself it heals within a second (R7).
+    reconnect_secs_max: Duration = Duration::from_millis(800);
     /// Longest pause between two attempts to reach Postgres: with connecting itself it heals within a second (R8).
     postgres_reconnect_secs_max: Duration = Duration::from_millis(700);
     /// Seconds for which questions wait while no connection to Postgres can be had; after that they fail at once.
