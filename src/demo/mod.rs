@@ -1,2 +1,4 @@
 //! `trunkline demo` (being built)
+pub mod accounts;
 pub mod broker;
+pub mod cast;

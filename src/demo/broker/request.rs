@@ -14,13 +14,16 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
+/// Something read and the bytes behind it; `None` if it is not complete yet.
+type Read<'a, T> = Result<Option<(T, &'a [u8])>, Malformed>;
+
 /// The words of the first request in `input` and its length in bytes; `None` if it is not complete
 /// yet.
-pub(super) fn parse(input: &[u8]) -> Result<Option<(Vec<&[u8]>, usize)>, Malformed> {
+pub(super) fn parse(input: &[u8]) -> Read<'_, Vec<&[u8]>> {
     let Some((line, rest)) = line(input)? else { return Ok(None) };
     let Some(count) = line.strip_prefix(b"*") else {
         let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        return Ok(Some((words.take(WORDS_MAX).collect(), input.len() - rest.len())));
+        return Ok(Some((words.take(WORDS_MAX).collect(), rest)));
     };
     let count = number(count, WORDS_MAX).ok_or(Malformed("invalid multibulk length"))?;
     let mut words = Vec::with_capacity(count);
@@ -34,11 +37,11 @@ pub(super) fn parse(input: &[u8]) -> Result<Option<(Vec<&[u8]>, usize)>, Malform
             None => return Ok(None),
         }
     }
-    Ok(Some((words, input.len() - rest.len())))
+    Ok(Some((words, rest)))
 }
 
 /// `$LENGTH\r\nBYTES\r\n`
-fn word(input: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+fn word(input: &[u8]) -> Read<'_, &[u8]> {
     let Some((header, rest)) = line(input)? else { return Ok(None) };
     let length = header.strip_prefix(b"$").ok_or(Malformed("expected '$'"))?;
     let length = number(length, WORD_BYTES_MAX).ok_or(Malformed("invalid bulk length"))?;
@@ -50,7 +53,7 @@ fn word(input: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
     }
 }
 
-fn line(input: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+fn line(input: &[u8]) -> Read<'_, &[u8]> {
     match memchr::memchr(b'\n', input) {
         Some(end) if end <= LINE_BYTES_MAX => {
             let (line, rest) = input.split_at(end);
@@ -74,9 +77,12 @@ mod tests {
     #[test]
     fn typed_lines_and_arrays_are_the_same_request() {
         let words: Vec<&[u8]> = vec![b"GET", b"key"];
-        assert_eq!(parse(b"GET  key\r\nrest"), Ok(Some((words.clone(), 10))));
-        assert_eq!(parse(b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\nrest"), Ok(Some((words, 22))));
-        assert_eq!(parse(b"\r\n"), Ok(Some((vec![], 2))));
+        assert_eq!(parse(b"GET  key\r\nrest"), Ok(Some((words.clone(), b"rest".as_slice()))));
+        assert_eq!(
+            parse(b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\nrest"),
+            Ok(Some((words, b"rest".as_slice())))
+        );
+        assert_eq!(parse(b"\r\n"), Ok(Some((vec![], b"".as_slice()))));
     }
 
     #[test]
@@ -108,7 +114,7 @@ mod tests {
             let cut = cut.index(bytes.len());
             prop_assert_eq!(parse(&bytes[..cut]), Ok(None));
             let expected: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-            prop_assert_eq!(parse(&bytes), Ok(Some((expected, bytes.len()))));
+            prop_assert_eq!(parse(&bytes), Ok(Some((expected, b"".as_slice()))));
         }
 
         #[test]

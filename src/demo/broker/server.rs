@@ -158,9 +158,9 @@ impl Server {
                 }
             };
             match request::parse(rest) {
-                Ok(Some((words, length))) => {
+                Ok(Some((words, behind))) => {
                     after = self.state.execute(client, &words, now, &mut output);
-                    rest = rest.get(length..).unwrap_or_default();
+                    rest = behind;
                 }
                 Ok(None) if rest.len() <= INPUT_BYTES_MAX => break,
                 Ok(None) => after = After::Close,
