@@ -1,7 +1,8 @@
 //! Which channels somebody wants, and what Redis has to be told so that it knows.
 //!
-//! Shards say what they want; Redis says what it has confirmed. *Desired* and *actual* are made equal in batches, so
-//! a reconnect is nothing special: *actual* is empty and everything is asked for again.
+//! Shards say what they want; Redis says what it has confirmed. *Desired* and *actual* are made
+//! equal in batches, so a reconnect is nothing special: *actual* is empty and everything is asked
+//! for again.
 //!
 //! ```text
 //!                  ask SUBSCRIBE            confirmed
@@ -11,12 +12,14 @@
 //!   └── connection lost, from anywhere      confirmed
 //! ```
 //!
-//! Of each channel at most one request is under way; whoever changes their mind meanwhile is served when it has
-//! been answered. So the answers never need to be matched with requests, only with channels.
+//! Of each channel at most one request is under way; whoever changes their mind meanwhile is served
+//! when it has been answered. So the answers never need to be matched with requests, only with
+//! channels.
 //!
-//! The keys `subscribed:CHANNEL` tell Rails that it is worth publishing (redis-and-postgres.md). One is set with the
-//! subscription, and again once in each round of `subscribed_renew_secs`: a cursor goes round the entries at an even
-//! pace, so that renewals never come in herds and need no memory of their own. Keys are left to expire.
+//! The keys `subscribed:CHANNEL` tell Rails that it is worth publishing (redis-and-postgres.md).
+//! One is set with the subscription, and again once in each round of `subscribed_renew_secs`: a
+//! cursor goes round the entries at an even pace, so that renewals never come in herds and need no
+//! memory of their own. Keys are left to expire.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -25,18 +28,13 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::moment::Moment;
+use super::shard_set::ShardSet;
 use super::stream::Channel;
 use crate::config::Limits;
 
-/// More shards than this are not possible: [`ShardSet`] has a bit for each.
-pub const SHARDS_MAX: usize = 128;
-
-/// Renewals are due in steps of a second: a million keys are some thousands each second, not a wake-up each.
+/// Renewals are due in steps of a second: a million keys are some thousands each second, not a
+/// wake-up each.
 const RENEWAL_STEP: Duration = Duration::from_secs(1);
-
-/// Some of the shards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardSet([u64; SHARDS_MAX / 64]);
 
 /// What is to be sent to Redis now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +50,8 @@ pub struct Batch {
 /// How much Redis may be told now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Keys to set; `None` while the command connection is away ([`Interest::keys_lost`] makes up for it).
+    /// Keys to set; `None` while the command connection is away ([`Interest::keys_lost`] makes up
+    /// for it).
     pub keys: Option<usize>,
     /// Subscriptions and their ends; 0 while the subscriber connection is away.
     pub subscriptions: usize,
@@ -175,15 +174,15 @@ impl Interest {
         self.entry(channel).map(|entry| entry.shards).unwrap_or_default()
     }
 
-    /// The connection on which `channel` has been confirmed, if it has: every message published since then has
-    /// come, or the connection has been lost meanwhile.
+    /// The connection on which `channel` has been confirmed, if it has: every message published
+    /// since then has come, or the connection has been lost meanwhile.
     pub fn confirmed_since(&self, channel: &Channel) -> Option<Epoch> {
         let entry = self.entry(channel)?;
         (entry.state == State::Joined).then_some(entry.since)
     }
 
-    /// What to tell Redis now: at most `redis_batch_max` of each kind and at most what there is `room` for. An
-    /// empty batch: nothing to do, or no room.
+    /// What to tell Redis now: at most `redis_batch_max` of each kind and at most what there is
+    /// `room` for. An empty batch: nothing to do, or no room.
     pub fn next_batch(&mut self, now: Moment, room: Room) -> Batch {
         let mut batch = Batch::default();
         let keys_max = room.keys.map(|keys| keys.min(self.limits.batch_max));
@@ -202,8 +201,8 @@ impl Interest {
         batch
     }
 
-    /// Redis has confirmed for the channel of this name (without namespace). Returns the channel if it is known
-    /// and this was news.
+    /// Redis has confirmed for the channel of this name (without namespace). Returns the channel if
+    /// it is known and this was news.
     pub fn confirmed(&mut self, name: &[u8], confirmation: Confirmation) -> Option<Channel> {
         let at = self.find(&Channel::parse(name)?)?;
         let epoch = self.epoch;
@@ -230,7 +229,8 @@ impl Interest {
         channel
     }
 
-    /// The subscriber connection is gone: nothing is subscribed, and what is wanted is to be asked for again.
+    /// The subscriber connection is gone: nothing is subscribed, and what is wanted is to be asked
+    /// for again.
     pub fn connection_lost(&mut self) {
         self.epoch.0 = self.epoch.0.wrapping_add(1);
         self.joined = 0;
@@ -243,13 +243,14 @@ impl Interest {
         }
     }
 
-    /// The command connection is new: keys that were on their way may be lost, and Redis may have been emptied. All
-    /// of them are set again as fast as there is room.
+    /// The command connection is new: keys that were on their way may be lost, and Redis may have
+    /// been emptied. All of them are set again as fast as there is room.
     pub fn keys_lost(&mut self) {
         self.renewal = Renewal { started: None, cursor: 0, hurry: true };
     }
 
-    /// When [`Interest::next_batch`] will have a key to renew that it has not now; `None` with no keys.
+    /// When [`Interest::next_batch`] will have a key to renew that it has not now; `None` with no
+    /// keys.
     pub fn next_deadline(&self) -> Option<Moment> {
         let started = self.renewal.started?;
         let entries = self.entries.len() as u64;
@@ -388,45 +389,6 @@ impl Interest {
     }
 }
 
-impl ShardSet {
-    /// Adds a shard. One beyond [`SHARDS_MAX`] is not added (`boot` starts no such shard).
-    pub fn insert(&mut self, shard: usize) {
-        if let Some(word) = self.0.get_mut(shard / 64) {
-            *word |= 1 << (shard % 64);
-        }
-    }
-
-    /// Takes a shard out; was it in?
-    pub fn remove(&mut self, shard: usize) -> bool {
-        let Some(word) = self.0.get_mut(shard / 64) else { return false };
-        let bit = 1 << (shard % 64);
-        let held = *word & bit != 0;
-        *word &= !bit;
-        held
-    }
-
-    /// Is the shard in?
-    pub fn contains(self, shard: usize) -> bool {
-        self.0.get(shard / 64).is_some_and(|word| word & (1 << (shard % 64)) != 0)
-    }
-
-    /// No shard at all.
-    pub fn is_empty(self) -> bool {
-        self.0.iter().all(|word| *word == 0)
-    }
-
-    /// The shards in ascending order.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
-        self.0.into_iter().enumerate().flat_map(|(number, mut word)| {
-            std::iter::from_fn(move || {
-                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
-                word &= word - 1;
-                Some(number * 64 + bit)
-            })
-        })
-    }
-}
-
 impl Batch {
     /// Nothing to send.
     pub fn is_empty(&self) -> bool {
@@ -444,3 +406,6 @@ fn hash_of(hasher: &DefaultHashBuilder, entries: &[Entry], at: u32) -> u64 {
         None => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

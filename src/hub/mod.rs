@@ -16,5 +16,6 @@ pub mod registry;
 pub mod request;
 pub mod session;
 pub mod shard;
+pub mod shard_set;
 pub mod stream;
 pub mod verdict;
