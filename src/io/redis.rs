@@ -1,5 +1,5 @@
-//! Redis: one connection that is subscribed, one for commands, both kept up for ever. The control core turns it;
-//! which channels are wanted is [`crate::hub::interest`]'s business.
+//! Redis: one connection that is subscribed, one for commands, both kept up for ever. The control
+//! core turns it; which channels are wanted is [`crate::hub::interest`]'s business.
 //!
 //! ```text
 //!            Interest::next_batch(now, redis.room())
@@ -8,8 +8,9 @@
 //!    └──── RedisEvent: messages, confirmations, losses ◄── Redis::turn ◄─ both
 //! ```
 //!
-//! What the events ask of the hub: [`RedisEvent::Lost`] → `Interest::connection_lost`, [`RedisEvent::KeysLost`] →
-//! `Interest::keys_lost`, [`RedisEvent::Confirmed`] → `Interest::confirmed`.
+//! What the events ask of the hub: [`RedisEvent::Lost`] → `Interest::connection_lost`,
+//! [`RedisEvent::KeysLost`] → `Interest::keys_lost`, [`RedisEvent::Confirmed`] →
+//! `Interest::confirmed`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +61,8 @@ pub enum RedisEvent {
     },
     /// The command connection is new: keys set before may be lost.
     KeysLost,
-    /// Something for the log, told once until it changes: Redis cannot be reached, refuses the password, or the
-    /// like. Holds no secret.
+    /// Something for the log, told once until it changes: Redis cannot be reached, refuses the
+    /// password, or the like. Holds no secret.
     Trouble(String),
 }
 
@@ -122,7 +123,8 @@ struct Ledger {
 impl Redis {
     /// Starts out disconnected; the first [`Redis::turn`] connects.
     ///
-    /// Errors: the TLS configuration does not fit together (a client certificate and a foreign key).
+    /// Errors: the TLS configuration does not fit together (a client certificate and a foreign
+    /// key).
     pub fn new(
         config: &RedisConfig,
         limits: &Limits,
@@ -153,8 +155,8 @@ impl Redis {
         })
     }
 
-    /// Does everything that can be done now: connects, reads, writes, notices silence. `ready` may hold readiness
-    /// of others. Never blocks.
+    /// Does everything that can be done now: connects, reads, writes, notices silence. `ready` may
+    /// hold readiness of others. Never blocks.
     pub fn turn(
         &mut self,
         now: Moment,
@@ -200,8 +202,8 @@ impl Redis {
         }
     }
 
-    /// Takes what [`crate::hub::interest::Interest::next_batch`] has made of [`Redis::room`]; the next turn sends
-    /// it, so call that at once.
+    /// Takes what [`crate::hub::interest::Interest::next_batch`] has made of [`Redis::room`]; the
+    /// next turn sends it, so call that at once.
     pub fn send(&mut self, batch: &Batch) {
         if !batch.set_keys.is_empty() && self.commands.is_standing() {
             let mut words = Vec::new();

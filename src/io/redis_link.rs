@@ -1,10 +1,12 @@
-//! One connection to Redis that is kept up for ever: found, connected, logged in, watched, and begun again.
+//! One connection to Redis that is kept up for ever: found, connected, logged in, watched, and
+//! begun again.
 //!
 //! ```text
 //!   Waiting ─► Searching ─► Connecting ─► Greeting ─► Standing
 //!      ▲           │            │  ▲          │           │
 //!      │           │            │  └ next address         │ silence, end, failure
-//!      └───────────┴────────────┴─────────────┴───────────┘   back-off 50 ms … reconnect_secs_max, with jitter
+//!      └───────────┴────────────┴─────────────┴───────────┘
+//!        back-off: 50 ms to reconnect_secs_max, with jitter
 //! ```
 
 use std::collections::VecDeque;
@@ -105,7 +107,8 @@ struct Standing {
     heard: Moment,
     /// When life was asked for, if it has not been heard since.
     asked: Option<Moment>,
-    /// Replies to what was given to [`Link::send`] that are missing. Only for [`Purpose::Commands`].
+    /// Replies to what was given to [`Link::send`] that are missing. Only for
+    /// [`Purpose::Commands`].
     awaited: usize,
     /// How many of those come before the reply to the sign of life asked for, if that is missing.
     before_sign: Option<usize>,
@@ -175,7 +178,8 @@ impl Link {
         matches!(self.state, State::Standing(_))
     }
 
-    /// Sends commands in the next turn, to which so many `replies` will come; nothing if it does not stand.
+    /// Sends commands in the next turn, to which so many `replies` will come; nothing if it does
+    /// not stand.
     pub(super) fn send(&mut self, commands: &[u8], replies: usize) {
         if let State::Standing(standing) = &mut self.state {
             standing.upstream.send(commands);
@@ -419,7 +423,8 @@ impl Link {
         self.again = true;
     }
 
-    /// Hands a reply on unless it is the sign of life; the error is why the connection is of no further use.
+    /// Hands a reply on unless it is the sign of life; the error is why the connection is of no
+    /// further use.
     fn sort(
         &mut self,
         standing: &mut Standing,
@@ -459,7 +464,8 @@ impl Link {
         self.pause(now)
     }
 
-    /// Twice as long each time, and between half and all of that, so that many servers do not come together.
+    /// Twice as long each time, and between half and all of that, so that many servers do not come
+    /// together.
     fn pause(&mut self, now: Moment) -> State {
         let doubled = BACKOFF_MIN.saturating_mul(1 << self.attempts.min(16));
         let most = doubled.min(self.settings.limits.reconnect_secs_max);

@@ -1,6 +1,7 @@
-//! Host names to addresses without blocking a core: addresses are read at once; for a name a short-lived thread
-//! calls `getaddrinfo` (it knows `/etc/hosts`, search domains and whatever else the host is set up with), hands the
-//! answer over a channel and rings an eventfd in the core's epoll instance.
+//! Host names to addresses without blocking a core: addresses are read at once; for a name a
+//! short-lived thread calls `getaddrinfo` (it knows `/etc/hosts`, search domains and whatever else
+//! the host is set up with), hands the answer over a channel and rings an eventfd in the core's
+//! epoll instance.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -15,11 +16,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::poller::Poller;
 use crate::hub::moment::Moment;
 
-/// The top byte of the resolver's key. Its readiness asks for nothing but a turn of those who have a [`Lookup`].
+/// The top byte of the resolver's key. Its readiness asks for nothing but a turn of those who have
+/// a [`Lookup`].
 pub const RESOLVER_KEY: u64 = 3 << 56;
 
-/// Lookups that may hang at a time. A resolver that is away takes up to half a minute to give up, while those who
-/// ask lose patience after seconds and ask again.
+/// Lookups that may hang at a time. A resolver that is away takes up to half a minute to give up,
+/// while those who ask lose patience after seconds and ask again.
 const LOOKUPS_MAX: usize = 32;
 
 /// Looks names up. Clones share the doorbell.
@@ -57,8 +59,8 @@ impl Resolver {
         Ok(Resolver { shared: Arc::new(shared) })
     }
 
-    /// Asks for the addresses of `host` (a name or an address, IPv6 without brackets), to be answered until
-    /// `deadline`.
+    /// Asks for the addresses of `host` (a name or an address, IPv6 without brackets), to be
+    /// answered until `deadline`.
     pub fn look_up(&self, host: &str, port: u16, deadline: Moment) -> Lookup {
         if let Ok(address) = host.parse::<IpAddr>() {
             let answer = Ok(vec![SocketAddr::new(address, port)]);

@@ -1,11 +1,12 @@
-//! Where the Redis server is now: a socket, a name to look up, or whatever the sentinels say is the master
-//! (<https://redis.io/docs/latest/develop/reference/sentinel-clients/>). Asked anew for every connection attempt.
+//! Where the Redis server is now: a socket, a name to look up, or whatever the sentinels say is the
+//! master (<https://redis.io/docs/latest/develop/reference/sentinel-clients/>). Asked anew for
+//! every connection attempt.
 //!
 //! ```text
 //!   Unix ─────────────────────────────────────────────────────────► found
 //!   Tcp ──────────────────────────────────────────► look up ──────► found
 //!   Sentinel ─► look up a sentinel ─► ask it ─────► look up ──────► found
-//!                    ▲                  │ cannot be reached, does not know, does not answer in time
+//!                    ▲                  │ not reached, does not know, no answer in time
 //!                    └── the next one ◄─┘ none left: failed
 //! ```
 //!
@@ -68,8 +69,9 @@ struct Conversation {
 }
 
 impl Search {
-    /// Prepares a search that begins with sentinel number `first` (counted round), so that one with stale
-    /// knowledge is not asked for ever. `key` is what the connection to a sentinel is registered with.
+    /// Prepares a search that begins with sentinel number `first` (counted round), so that one with
+    /// stale knowledge is not asked for ever. `key` is what the connection to a sentinel is
+    /// registered with.
     pub fn new(
         target: &RedisTarget,
         first: usize,
@@ -93,7 +95,8 @@ impl Search {
 
     /// Goes on as far as possible.
     ///
-    /// Errors: no address, or no sentinel was of help; the text names what was tried and holds no secret.
+    /// Errors: no address, or no sentinel was of help; the text names what was tried and holds no
+    /// secret.
     pub fn turn(
         &mut self,
         now: Moment,
@@ -263,7 +266,8 @@ impl Search {
         Poll::Pending
     }
 
-    /// The answer to `SENTINEL get-master-addr-by-name`: host and port as strings, or a missing value.
+    /// The answer to `SENTINEL get-master-addr-by-name`: host and port as strings, or a missing
+    /// value.
     fn understand(&self, reply: &Reply) -> Result<HostPort, String> {
         let host_port = match reply {
             Reply::Array(words) => match words.as_slice() {
@@ -293,7 +297,8 @@ pub(super) fn encode_auth(output: &mut Vec<u8>, user: Option<&str>, password: &S
     }
 }
 
-/// The server wants no password and was given one: the clients that installations are used to go on, so do we.
+/// The server wants no password and was given one: the clients that installations are used to go
+/// on, so do we.
 pub(super) fn is_needless_password(error: &[u8]) -> bool {
     error.starts_with(b"ERR AUTH <password> called without any password configured")
         || error.starts_with(b"ERR Client sent AUTH, but no password is set")

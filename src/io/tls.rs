@@ -1,5 +1,5 @@
-//! TLS to servers of ours: which roots, what is verified, which client certificate. The cryptography is ring's
-//! everywhere.
+//! TLS to servers of ours: which roots, what is verified, which client certificate. The
+//! cryptography is ring's everywhere.
 
 use std::io;
 use std::net::IpAddr;
@@ -31,7 +31,8 @@ pub enum Verification {
 
 /// The configuration for connections that trust `roots` and show `identity`.
 ///
-/// Errors: a root is no certificate, or the certificate and the key of `identity` do not fit together.
+/// Errors: a root is no certificate, or the certificate and the key of `identity` do not fit
+/// together.
 pub fn client_config(
     roots: &Roots,
     verification: Verification,
@@ -61,7 +62,8 @@ pub fn redis_client_config(tls: &ClientTls) -> io::Result<Arc<ClientConfig>> {
     client_config(&tls.roots, verification, tls.identity.as_ref())
 }
 
-/// The name that the server's certificate has to carry: a host name or an address (IPv6 without brackets).
+/// The name that the server's certificate has to carry: a host name or an address (IPv6 without
+/// brackets).
 ///
 /// Errors: it is neither.
 pub fn server_name(host: &str) -> io::Result<ServerName<'static>> {
@@ -115,9 +117,10 @@ impl Verifier {
             now,
             self.algorithms.all,
         );
-        // `openssl req -x509` makes certificates that are their own authority, and they are what small
-        // installations use. OpenSSL takes them when they are configured as roots; webpki, having found the dates
-        // good, does not like that an authority serves. The very certificate that was configured is trusted.
+        // `openssl req -x509` makes certificates that are their own authority, and they are what
+        // small installations use. OpenSSL takes them when they are configured as roots; webpki,
+        // having found the dates good, does not like that an authority serves. The very certificate
+        // that was configured is trusted.
         let is_configured = || self.configured.iter().any(|root| root == presented);
         match verified {
             Err(error) if serves_as_authority(&error) && is_configured() => Ok(()),

@@ -1,5 +1,5 @@
-//! A non-blocking connection to a server of ours (Redis, a sentinel, Postgres): TCP or Unix, plain or TLS, with
-//! a buffer for each direction.
+//! A non-blocking connection to a server of ours (Redis, a sentinel, Postgres): TCP or Unix, plain
+//! or TLS, with a buffer for each direction.
 //!
 //! ```text
 //! connect ─► connecting ──► [TLS handshake] ──► established ──► ended
@@ -7,8 +7,8 @@
 //!                 └────────────────┴──── error ──────┘   the caller drops it and connects anew
 //! ```
 //!
-//! Whoever owns it calls [`Upstream::pump`] when its key is ready, and after [`Upstream::send`]. Deadlines are the
-//! owner's: this type reads no clock.
+//! Whoever owns it calls [`Upstream::pump`] when its key is ready, and after [`Upstream::send`].
+//! Deadlines are the owner's: this type reads no clock.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -27,15 +27,16 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::poller::Poller;
 
-/// Bytes asked of the kernel at once. A busy Redis fills it with some fifteen statuses; messages are cut out of
-/// it without copying, so that it lives as long as the last of them.
+/// Bytes asked of the kernel at once. A busy Redis fills it with some fifteen statuses; messages
+/// are cut out of it without copying, so that it lives as long as the last of them.
 const READ_BYTES: usize = 64 * 1024;
 /// With less space than this left, new space is taken rather than reading in small bites.
 const READ_BYTES_MIN: usize = 4 * 1024;
-/// Bytes that one [`Upstream::pump`] reads before others get their turn: a flood of a few hundred statuses.
+/// Bytes that one [`Upstream::pump`] reads before others get their turn: a flood of a few hundred
+/// statuses.
 const PUMP_BYTES_MAX: usize = 1024 * 1024;
-/// Silence on a TCP connection before the kernel probes the peer, between two probes, and how many may be lost:
-/// a peer that is gone is noticed within a minute even where no deadline is running.
+/// Silence on a TCP connection before the kernel probes the peer, between two probes, and how many
+/// may be lost: a peer that is gone is noticed within a minute even where no deadline is running.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_PROBES: u32 = 3;
@@ -68,8 +69,8 @@ pub struct Pumped {
     pub received: bool,
     /// The server will send no more: use what is in [`Upstream::input`], then drop the connection.
     pub ended: bool,
-    /// Reading stopped at the bound, not because the socket was empty: no new edge will come, so pump again in
-    /// the next turn.
+    /// Reading stopped at the bound, not because the socket was empty: no new edge will come, so
+    /// pump again in the next turn.
     pub more: bool,
 }
 
@@ -85,8 +86,8 @@ pub struct Upstream {
     tls: Option<Box<ClientConnection>>,
     /// Received, not yet used by the owner; plain text.
     input: BytesMut,
-    /// Initialised memory behind `input`, usually in the same allocation: what is read there joins `input`
-    /// without being copied. Never longer than [`READ_BYTES`].
+    /// Initialised memory behind `input`, usually in the same allocation: what is read there joins
+    /// `input` without being copied. Never longer than [`READ_BYTES`].
     space: BytesMut,
     /// To be sent: plain text.
     output: BytesMut,
@@ -95,8 +96,8 @@ pub struct Upstream {
 impl Upstream {
     /// Starts to connect, without waiting, and registers the socket once under `key`.
     ///
-    /// Errors: what the kernel refuses at once (a Unix socket that is not there, a network that is unreachable,
-    /// no descriptors). Later refusals come from [`Upstream::pump`].
+    /// Errors: what the kernel refuses at once (a Unix socket that is not there, a network that is
+    /// unreachable, no descriptors). Later refusals come from [`Upstream::pump`].
     pub fn connect(endpoint: &Endpoint, poller: &Poller, key: u64) -> io::Result<Upstream> {
         let (socket, started) = match endpoint {
             Endpoint::Tcp(address) => {
@@ -132,11 +133,12 @@ impl Upstream {
         })
     }
 
-    /// From here on everything is encrypted. Called right after [`Upstream::connect`], or later, when the server
-    /// has agreed in plain text and everything sent before is out; then call [`Upstream::pump`].
+    /// From here on everything is encrypted. Called right after [`Upstream::connect`], or later,
+    /// when the server has agreed in plain text and everything sent before is out; then call
+    /// [`Upstream::pump`].
     ///
-    /// Errors: there is plain text left in either direction (somebody in the middle may have put it there), TLS
-    /// is on already, or the configuration does not fit.
+    /// Errors: there is plain text left in either direction (somebody in the middle may have put it
+    /// there), TLS is on already, or the configuration does not fit.
     pub fn start_tls(
         &mut self,
         config: Arc<ClientConfig>,
@@ -153,9 +155,9 @@ impl Upstream {
 
     /// Reads and writes all that is possible (reading up to a bound, see [`Pumped::more`]).
     ///
-    /// Errors: the connection is unusable; the text says whether connecting, TLS, reading or writing failed and
-    /// why. Bytes that came before the failure are handed out first, so that a server's last words are heard. The
-    /// end of the stream is no error, it is [`Pumped::ended`].
+    /// Errors: the connection is unusable; the text says whether connecting, TLS, reading or
+    /// writing failed and why. Bytes that came before the failure are handed out first, so that a
+    /// server's last words are heard. The end of the stream is no error, it is [`Pumped::ended`].
     pub fn pump(&mut self) -> io::Result<Pumped> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
@@ -186,12 +188,14 @@ impl Upstream {
         &mut self.input
     }
 
-    /// Puts bytes behind what is still to be sent; [`Upstream::pump`] sends them (once established).
+    /// Puts bytes behind what is still to be sent; [`Upstream::pump`] sends them (once
+    /// established).
     pub fn send(&mut self, bytes: &[u8]) {
         self.output.extend_from_slice(bytes);
     }
 
-    /// Bytes that were given to [`Upstream::send`] and have not reached the kernel (or the TLS session).
+    /// Bytes that were given to [`Upstream::send`] and have not reached the kernel (or the TLS
+    /// session).
     pub fn unsent(&self) -> usize {
         self.output.len()
     }
