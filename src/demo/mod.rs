@@ -2,3 +2,5 @@
 pub mod accounts;
 pub mod broker;
 pub mod cast;
+pub mod publisher;
+pub mod story;
