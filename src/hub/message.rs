@@ -56,6 +56,14 @@ pub enum ToControl {
         /// Who waits for the answer.
         connection: ConnectionId,
     },
+    /// A session opened whose token or account had no connection on this shard before: its system channels were
+    /// wanted just now.
+    Opened {
+        /// The token.
+        token: TokenId,
+        /// Its bearer.
+        account: AccountId,
+    },
     /// How this shard wants the channel's events from now on; nothing: no longer.
     Want {
         /// The channel.

@@ -20,6 +20,8 @@ pub struct Verdict {
     local: bool,
     /// glitch-soc: not for public streams that did not ask.
     local_only: bool,
+    /// Each reader's `filtered` goes into the payload, which has none of its own.
+    annotates: bool,
     /// The accounts that were checked. Whoever began to read after the question was asked is not among them and does
     /// not see the event: nobody is served unchecked.
     checked: Arc<HashSet<AccountId>>,
@@ -36,6 +38,7 @@ impl Verdict {
             language: facts.language.as_deref().map(Box::from),
             local: facts.local,
             local_only: facts.local_only,
+            annotates: !facts.has_filtered,
             checked,
             withheld: HashSet::new(),
             annotations: HashMap::new(),
@@ -53,14 +56,22 @@ impl Verdict {
         self.annotations = annotations;
     }
 
+    /// Does each reader get a `filtered` of their own?
+    pub fn annotates(&self) -> bool {
+        self.annotates
+    }
+
+    /// Was this account checked and nothing found against it so far?
+    pub fn may_admit(&self, account: AccountId) -> bool {
+        self.checked.contains(&account) && !self.withheld.contains(&account)
+    }
+
     /// May this reader see it, given what the subscription was allowed when it was made?
     pub fn admits(&self, session: &Session, access: FeedAccess, channel_admits: bool) -> bool {
-        let account = session.account;
         (channel_admits || !self.local_only || access.allow_local_only)
             && access.permits(self.local)
             && self.speaks(session)
-            && self.checked.contains(&account)
-            && !self.withheld.contains(&account)
+            && self.may_admit(session.account)
     }
 
     /// The annotation for this account, if any of its filters matched.

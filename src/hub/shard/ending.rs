@@ -3,6 +3,7 @@
 use super::Shard;
 use super::connection::{Phase, Socket};
 use super::deadlines::Kind;
+use super::requests::SYSTEM;
 use crate::hub::farewell::{Close, Farewell};
 use crate::hub::message::ConnectionId;
 use crate::hub::moment::Moment;
@@ -138,12 +139,13 @@ impl<S: Socket> Shard<S> {
             self.deregister(id, &stream);
         }
         let Some(connection) = self.slots.get_mut(id) else { return };
-        if let Some(transport) = connection.transport() {
-            self.metrics.clients.subtract(transport);
-        }
+        let Some(transport) = connection.transport() else { return };
         let Some(session) = connection.session.take() else { return };
-        self.forget(&Channel::Token(session.token), id, Role::System);
-        self.forget(&Channel::System(session.account), id, Role::System);
+        self.metrics.clients.subtract(transport);
+        for channel in [Channel::Token(session.token), Channel::System(session.account)] {
+            self.metrics.channels.subtract(transport, SYSTEM);
+            self.forget(&channel, id, Role::System);
+        }
     }
 
     /// Closes the socket and frees the slot.

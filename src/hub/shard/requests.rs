@@ -16,6 +16,9 @@ use crate::hub::stream::{Channel, Stream, StreamError};
 use crate::protocol::http::{Exchange, RequestId, parse_head};
 use crate::protocol::ids::AccountId;
 
+/// The name under which metrics count the channels that the server reads for itself.
+pub(super) const SYSTEM: &str = "system";
+
 /// Seconds after which an overloaded server asks clients to come back, plus up to as many again at random.
 const RETRY_AFTER_SECS: u32 = 5;
 
@@ -189,14 +192,19 @@ impl<S: Socket> Shard<S> {
     /// Registers a connection whose phase has just become open.
     fn open_session(&mut self, id: ConnectionId, session: Session) {
         let Some(connection) = self.slots.get_mut(id) else { return };
-        if let Some(transport) = connection.transport() {
-            self.metrics.clients.add(transport);
-        }
+        let Some(transport) = connection.transport() else { return };
+        self.metrics.clients.add(transport);
         let (token, account) = (session.token, session.account);
         connection.session = Some(session);
         let subscriber = Subscriber::new(id, Role::System, false, FeedAccess::FULL);
-        self.register(&Channel::Token(token), subscriber);
-        self.register(&Channel::System(account), subscriber);
+        let told = self.outgoing.len();
+        for channel in [Channel::Token(token), Channel::System(account)] {
+            self.metrics.channels.add(transport, SYSTEM);
+            self.register(&channel, subscriber);
+        }
+        if self.outgoing.len() > told {
+            self.outgoing.push(ToControl::Opened { token, account });
+        }
     }
 
     fn prepare_event_stream(

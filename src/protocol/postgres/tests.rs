@@ -184,8 +184,7 @@ fn a_hostile_length_is_refused_or_waited_for_without_memory() {
         assert!(all.last().unwrap().starts_with("failure"), "{length}: {all:?}");
     }
     let mut output = BytesMut::new();
-    let mut conversation =
-        Conversation::start(login(None), 64 * 1024 * 1024, &mut output).unwrap();
+    let mut conversation = Conversation::start(login(None), 64 * 1024 * 1024, &mut output).unwrap();
     let mut input = BytesMut::from(&b"R\x03\x00\x00\x00"[..]);
     assert!(conversation.receive(&mut input, &mut output).unwrap().is_none());
     assert!(input.capacity() < 1024, "{}", input.capacity());
@@ -247,7 +246,8 @@ fn an_empty_application_name_is_not_sent_and_a_nul_is_refused() {
 fn timestamps_are_unix_milliseconds_rounded_down() {
     let mut script = greeting();
     let micros = [0i64, 1999, -1, i64::MAX];
-    let rows: Vec<Vec<u8>> = micros.iter().map(|value| row(&[Some(&value.to_be_bytes())])).collect();
+    let rows: Vec<Vec<u8>> =
+        micros.iter().map(|value| row(&[Some(&value.to_be_bytes())])).collect();
     script.extend(reply(&rows));
     let mut output = BytesMut::new();
     let mut conversation = Conversation::start(login(None), BOUND, &mut output).unwrap();
