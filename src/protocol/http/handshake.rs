@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn another_method_or_protocol_is_refused_as_captured() {
-        for method in ["POST", "HEAD", "get"] {
+        for method in ["POST", "HEAD", "OPTIONS"] {
             let expected = refused("405 Method Not Allowed", "Invalid HTTP method");
             assert_eq!(answer(method, &[]), expected);
         }

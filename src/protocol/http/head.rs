@@ -18,9 +18,9 @@ pub fn parse_head<'a>(
     bytes: &'a [u8],
     limits: &Limits,
 ) -> Result<Option<(Head<'a>, usize)>, HeadError> {
-    let skipped = empty_lines_length(bytes);
     let window = &bytes[..bytes.len().min(limits.head_bytes_max)];
-    let (readable, end) = readable_part(window, skipped);
+    let bare_line_feed = bare_line_feed(window);
+    let readable = &window[..bare_line_feed.unwrap_or(window.len())];
     let mut headers = vec![httparse::EMPTY_HEADER; limits.head_headers_max];
     let mut request = httparse::Request::new(&mut headers);
     let status = match request.parse(readable) {
@@ -42,15 +42,19 @@ pub fn parse_head<'a>(
             let head = Head::new(method, target, minor, headers)?;
             Ok(Some((head, length)))
         }
-        _ if end == End::BareLineFeed => Err(HeadError::BareLineFeed),
+        _ if bare_line_feed.is_some() => Err(HeadError::BareLineFeed),
         _ if window.len() == limits.head_bytes_max => Err(HeadError::TooLarge),
         _ => Ok(None),
     }
 }
 
+/// RFC 9110 section 9.3 and RFC 5789. Node refuses others before it looks at anything else.
+const METHODS: [&str; 9] =
+    ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"];
+
 /// A complete, well-formed request head.
 pub struct Head<'a> {
-    /// The method, any token; case matters.
+    /// The method, one of the well-known nine.
     pub method: &'a str,
     /// The path as it came, not percent-decoded: a stream has one spelling.
     pub path: &'a str,
@@ -67,6 +71,9 @@ impl<'a> Head<'a> {
         version_minor: u8,
         headers: Vec<httparse::Header<'a>>,
     ) -> Result<Self, HeadError> {
+        if !METHODS.contains(&method) {
+            return Err(HeadError::Method);
+        }
         let (path, raw_query) = split_target(method, target)?;
         let head = Self { method, path, version_minor, raw_query, headers };
         head.check_host()?;
@@ -161,6 +168,8 @@ pub enum HeadError {
     Malformed,
     /// A line that ends with LF alone; parsers disagree about those.
     BareLineFeed,
+    /// Not a method of HTTP; case matters.
+    Method,
     /// A version of HTTP other than 1.0 and 1.1.
     Version,
     /// More than `head_bytes_max` bytes.
@@ -179,7 +188,12 @@ impl HeadError {
     /// The status to answer with.
     pub fn status(self) -> u16 {
         match self {
-            Self::Malformed | Self::BareLineFeed | Self::Host | Self::Body | Self::Target => 400,
+            Self::Malformed
+            | Self::BareLineFeed
+            | Self::Method
+            | Self::Host
+            | Self::Body
+            | Self::Target => 400,
             Self::TooLarge | Self::TooManyHeaders => 431,
             Self::Version => 505,
         }
@@ -203,33 +217,10 @@ impl HeadError {
     }
 }
 
-/// Why the bytes given to the parser end where they end.
-#[derive(PartialEq, Eq)]
-enum End {
-    BareLineFeed,
-    Other,
-}
-
-/// The part of the window before the first bare LF. httparse takes a bare LF for a line end; kept
-/// away from it, whatever is wrong earlier is found first, as it would be if the bytes came one by
-/// one.
-fn readable_part(window: &[u8], skipped: usize) -> (&[u8], End) {
-    for position in memchr::memchr_iter(b'\n', window) {
-        let line = &window[..position];
-        if !line.ends_with(b"\r") {
-            return (line, End::BareLineFeed);
-        }
-        // The empty line: the head is complete, what follows is not ours to judge.
-        if position > skipped && line.ends_with(b"\r\n\r") {
-            break;
-        }
-    }
-    (window, End::Other)
-}
-
-/// The length of the empty lines that RFC 9112 section 2.2 lets stand before a request.
-fn empty_lines_length(bytes: &[u8]) -> usize {
-    bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
+/// The position of the first LF without a CR. httparse takes it for a line end; kept away from it,
+/// whatever is wrong earlier is found first, as it would be if the bytes came one by one.
+fn bare_line_feed(window: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', window).find(|&position| !window[..position].ends_with(b"\r"))
 }
 
 /// Whether the first byte that is wrong in `HTTP/1.x` is another digit, which makes it a version

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::limits::Limits;
-use HeadError::{BareLineFeed, Body, Host, Malformed, Target, TooLarge, TooManyHeaders, Version};
+use HeadError::{
+    BareLineFeed, Body, Host, Malformed, Method, Target, TooLarge, TooManyHeaders, Version,
+};
 
 /// What a parse came to, without borrows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,6 +85,17 @@ fn other_versions_are_told_apart_from_nonsense() {
     }
     refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version);
     assert!(answered(Version).starts_with("HTTP/1.1 505 HTTP Version Not Supported\r\n"));
+}
+
+#[test]
+fn only_methods_of_http_are_taken() {
+    for method in ["get", "GE", "GETGET", "#GET", "PRI", "PROPFIND"] {
+        refused(format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n"), Method);
+    }
+    for method in ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
+        let bytes = format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(matches!(outcome(bytes.as_bytes()), Outcome::Read { .. }), "{method}");
+    }
 }
 
 #[test]
