@@ -28,7 +28,7 @@ pub mod world;
 
 pub use database::Database;
 pub use events::EventStream;
-pub use fixture::{Fixture, Special, User};
+pub use fixture::{Fixture, SPECIALS, Special, User};
 pub use http::{Request, Response};
 pub use patience::{PATIENCE, eventually};
 pub use pgbouncer::PgBouncer;
