@@ -1,4 +1,5 @@
-//! The environment file as Node's dotenv (16 and 17) reads it: nothing is executed, nothing is expanded.
+//! The environment file as Node's dotenv (16 and 17) reads it: nothing is executed, nothing is
+//! expanded.
 //!
 //! ```text
 //! file    = (entry | any other line)*
@@ -7,7 +8,8 @@
 //!         | text up to # or end of line, trimmed
 //! ```
 //!
-//! A line that is no entry is skipped in silence, as there: the file is shared with shells and with systemd.
+//! A line that is no entry is skipped in silence, as there: the file is shared with shells and with
+//! systemd.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +61,8 @@ fn quoted(rest: &str) -> Option<(String, &str)> {
     let rest = rest.trim_start_matches(is_space);
     let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"' | '`'))?;
     let inner = &rest[1..];
-    // Every quote up to the first without a backslash; the last that ends its line closes the value.
+    // Every quote up to the first without a backslash; the last that ends its line closes the
+    // value.
     let mut closing = None;
     for (end, _) in inner.match_indices(quote) {
         if ends_line(&inner[end + 1..]) {

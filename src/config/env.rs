@@ -1,5 +1,6 @@
-//! The environment: every name that is read, and where a value may come from. The real environment wins over
-//! the file; a variable that is set but empty counts as unset, as it does for the Node server.
+//! The environment: every name that is read, and where a value may come from. The real environment
+//! wins over the file; a variable that is set but empty counts as unset, as it does for the Node
+//! server.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -168,8 +169,9 @@ impl Strings for BTreeMap<String, String> {
     }
 }
 
-/// An environment file under a real environment that wins, even with an empty value (as in Node's dotenv).
-/// `NODE_ENV` and `RAILS_ENV` are never taken from the file: they decided which file is read.
+/// An environment file under a real environment that wins, even with an empty value (as in Node's
+/// dotenv). `NODE_ENV` and `RAILS_ENV` are never taken from the file: they decided which file is
+/// read.
 pub struct WithFile<'a> {
     environment: &'a dyn Strings,
     file_name: &'static str,

@@ -1,4 +1,5 @@
-//! Every bound of the server: its name, unit, default and reason. Nothing grows without one of these.
+//! Every bound of the server: its name, unit, default and reason. Nothing grows without one of
+//! these.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,8 +10,9 @@ use super::typed;
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr $(, $range:expr)?;)+) => {
-        /// Every bound. Each field's documentation says why its default is what it is; each can be set by
-        /// the environment variable `TRUNKLINE_` + its name in capitals (durations in seconds).
+        /// Every bound. Each field's documentation says why its default is what it is; each can be
+        /// set by the environment variable `TRUNKLINE_` + its name in capitals (durations in
+        /// seconds).
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: $kind,)+
@@ -100,33 +102,41 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 limits! {
-    /// Bytes of a request head. A browser with large cookies sends some 8 KiB; Node's own bound is 16 KiB.
+    /// Bytes of a request head. A browser with large cookies sends some 8 KiB; Node's own bound is
+    /// 16 KiB.
     head_bytes_max: usize = 16 * 1024, 1024..=1024 * 1024;
     /// Header lines in a request head. Proxies add a dozen to a browser's twenty.
     head_headers_max: usize = 64, 8..=1024;
     /// Seconds from accept (or the last answer) to a complete head, against slow-loris.
     head_secs_max: Duration = secs(10);
-    /// Bytes of a client's WebSocket message. Real ones stay under a hundred; the largest tag fits many times.
+    /// Bytes of a client's WebSocket message. Real ones stay under a hundred; the largest tag fits
+    /// many times.
     message_bytes_max: usize = 64 * 1024, 125..=16 * 1024 * 1024;
     /// Bytes of frames a connection may have waiting, counted in full for each connection.
     outbox_bytes_max: usize = 1024 * 1024, 16 * 1024..=1 << 30;
     /// Frames a connection may have waiting: small events must not hide in a large byte bound.
     outbox_frames_max: usize = 1000, 1..=1_000_000;
-    /// Seconds for which the kernel may refuse every byte of a connection before its client counts as gone.
+    /// Seconds for which the kernel may refuse every byte of a connection before its client counts
+    /// as gone.
     outbox_blocked_secs_max: Duration = secs(10);
-    /// Subscriptions of one connection. The web client holds about ten; a column per hashtag some dozens.
+    /// Subscriptions of one connection. The web client holds about ten; a column per hashtag some
+    /// dozens.
     subscriptions_max: usize = 256, 1..=65_536;
-    /// Bytes of a hashtag as the client wrote it. Mastodon's own names end at some hundred characters.
+    /// Bytes of a hashtag as the client wrote it. Mastodon's own names end at some hundred
+    /// characters.
     tag_bytes_max: usize = 1024, 64..=64 * 1024;
-    /// Seconds between two pings of a WebSocket; the contract says 30, phones lose NAT entries soon after.
+    /// Seconds between two pings of a WebSocket; the contract says 30, phones lose NAT entries soon
+    /// after.
     ping_interval_secs: Duration = secs(30);
     /// Seconds between two `:thump` comments of an event stream; the contract says 15.
     thump_interval_secs: Duration = secs(15);
-    /// Seconds from our close frame to the client's before the socket is closed anyway; Node waits 30.
+    /// Seconds from our close frame to the client's before the socket is closed anyway; Node waits
+    /// 30.
     closing_secs_max: Duration = secs(30);
     /// Seconds a client has to read our last bytes and to close before its socket is closed for it.
     linger_secs_max: Duration = secs(2);
-    /// Seconds an idle keep-alive connection waits for its next request; Node's own `keepAliveTimeout`.
+    /// Seconds an idle keep-alive connection waits for its next request; Node's own
+    /// `keepAliveTimeout`.
     keep_alive_secs_max: Duration = secs(5);
     /// Seconds a client waits for the answer to "who is this token?" before it is told 503.
     question_secs_max: Duration = secs(15);
@@ -136,19 +146,23 @@ limits! {
     question_batch_max: usize = 512, 1..=16_384;
     /// Questions of connections waiting for an answer; further clients are told 503 at once.
     questions_waiting_max: usize = 65_536, 1..=1 << 24;
-    /// Deliveries on their way to one shard. At 4 KB each some 64 MB in the worst case, shared with its peers.
+    /// Deliveries on their way to one shard. At 4 KB each some 64 MB in the worst case, shared with
+    /// its peers.
     mesh_deliveries_max: usize = 16_384, 16..=1 << 24;
     /// Events of one channel that wait for a verdict; further ones are withheld and counted.
     verdicts_waiting_max: usize = 4096, 1..=1 << 24;
     /// Accounts whose custom filters stay cached after their last reader left.
     filters_cached_max: usize = 4096, 0..=1 << 24;
-    /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an attack.
+    /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an
+    /// attack.
     reply_bytes_max: usize = 64 * 1024 * 1024, 64 * 1024..=1 << 30;
     /// Values in one reply of Redis. A message has three, `ROLE` three for each replica.
     reply_values_max: usize = 4096, 64..=1 << 24;
-    /// Arrays and objects inside each other in a message of Rails. Ruby's own generator ends at 100.
+    /// Arrays and objects inside each other in a message of Rails. Ruby's own generator ends at
+    /// 100.
     json_depth_max: usize = 128, 16..=512;
-    /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in between.
+    /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in
+    /// between.
     redis_batch_max: usize = 512, 1..=16_384;
     /// Seconds between renewals of a `subscribed:` key (redis-and-postgres.md).
     subscribed_renew_secs: Duration = secs(360);
@@ -162,14 +176,17 @@ limits! {
     lookup_secs_max: Duration = secs(10);
     /// Seconds for one sentinel to answer before the next is asked.
     sentinel_secs_max: Duration = secs(2);
-    /// Longest pause between two attempts to reach Redis: with connecting itself it heals within a second (R7).
+    /// Longest pause between two attempts to reach Redis: with connecting itself it heals within a
+    /// second (R7).
     reconnect_secs_max: Duration = Duration::from_millis(800);
-    /// Longest pause between two attempts to reach Postgres: with connecting itself it heals within a second (R8).
+    /// Longest pause between two attempts to reach Postgres: with connecting itself it heals within
+    /// a second (R8).
     postgres_reconnect_secs_max: Duration = Duration::from_millis(700);
-    /// Seconds for which questions wait while no connection to Postgres can be had; after that they fail at once.
-    /// A restart takes less, and clients are told within two seconds (R8).
+    /// Seconds for which questions wait while no connection to Postgres can be had; after that they
+    /// fail at once. A restart takes less, and clients are told within two seconds (R8).
     postgres_unreachable_secs_max: Duration = Duration::from_millis(1500);
-    /// Statements on their way on one Postgres connection, once the pool is full and every connection has one.
+    /// Statements on their way on one Postgres connection, once the pool is full and every
+    /// connection has one.
     queries_pipelined_max: usize = 4;
 }
 
@@ -178,16 +195,19 @@ macro_rules! relations {
     ($($smaller:ident <= $larger:ident: $why:literal;)+) => {
         /// The same for the defaults, before there is a server.
         const _: () = {
-            $(assert!(Comparable(Limits::DEFAULT.$smaller).at_most(Limits::DEFAULT.$larger), $why);)+
+            $(
+                let larger = Limits::DEFAULT.$larger;
+                assert!(Comparable(Limits::DEFAULT.$smaller).at_most(larger), $why);
+            )+
         };
 
         impl Limits {
             fn check_relations(&self, reader: &mut Reader) {
                 $(if self.$smaller > self.$larger {
                     let (name, value) = (variable(stringify!($smaller)), self.$smaller.show());
-                    let larger = variable(stringify!($larger));
-                    let most = self.$larger.show();
-                    reader.error(&name, &value, format!("must be at most {larger} = {most}: {}", $why));
+                    let (larger, most) = (variable(stringify!($larger)), self.$larger.show());
+                    let problem = format!("must be at most {larger} = {most}: {}", $why);
+                    reader.error(&name, &value, problem);
                 })+
             }
         }

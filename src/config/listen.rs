@@ -84,9 +84,9 @@ impl TrustedProxies {
         self.ranges.iter().any(|(network, prefix)| masked(address, *prefix) == Some(*network))
     }
 
-    /// The client's address: the rightmost of `X-Forwarded-For` and the peer that is not a trusted proxy, or
-    /// the leftmost of all if every one is trusted. What an entry that is no address stands for is unknown, so
-    /// the trusted proxy that wrote it counts as the client.
+    /// The client's address: the rightmost of `X-Forwarded-For` and the peer that is not a trusted
+    /// proxy, or the leftmost of all if every one is trusted. What an entry that is no address
+    /// stands for is unknown, so the trusted proxy that wrote it counts as the client.
     pub fn client_address(&self, peer: IpAddr, forwarded_for: Option<&str>) -> IpAddr {
         let mut client = peer.to_canonical();
         for entry in forwarded_for.unwrap_or_default().rsplit(',') {

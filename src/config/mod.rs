@@ -1,5 +1,6 @@
-//! What we were told: the environment that an existing Mastodon installation already has, read whole, checked
-//! whole, before anything is bound. See `configuration.md` of the contract for every name.
+//! What we were told: the environment that an existing Mastodon installation already has, read
+//! whole, checked whole, before anything is bound. See `configuration.md` of the contract for every
+//! name.
 
 pub mod cores;
 pub mod dotenv;
@@ -47,7 +48,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Postgres (`DATABASE_URL`, `DB_*`).
     pub postgres: PostgresConfig,
-    /// Threads and processors (`TRUNKLINE_SHARDS`, `TRUNKLINE_CPUS`, `TRUNKLINE_CONTROL_CPU`, `TRUNKLINE_PIN`).
+    /// Threads and processors (`TRUNKLINE_SHARDS`, `TRUNKLINE_CPUS`, `TRUNKLINE_CONTROL_CPU`,
+    /// `TRUNKLINE_PIN`).
     pub cores: CoresConfig,
     /// What turns the cores (`TRUNKLINE_IO`).
     pub driver: DriverChoice,
@@ -59,7 +61,8 @@ pub struct Config {
     pub settings: Vec<Setting>,
 }
 
-/// Reads the configuration of this process: its environment, and the environment file in the working directory.
+/// Reads the configuration of this process: its environment, and the environment file in the
+/// working directory.
 ///
 /// # Errors
 ///
@@ -82,7 +85,8 @@ pub fn load(
     let (text, warning) = match surroundings.read(Path::new(file_name)) {
         Ok(bytes) => (String::from_utf8_lossy(&bytes).into_owned(), None),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (String::new(), None),
-        // systemd may have read it for us, as root (`EnvironmentFile=`): Node goes on without a word.
+        // systemd may have read it for us, as root (`EnvironmentFile=`): Node goes on without a
+        // word.
         Err(error) => {
             let text = format!("cannot be read and is ignored: {error}");
             (String::new(), Some(Warning { name: file_name.to_owned(), text }))
@@ -188,8 +192,8 @@ impl Config {
         }
     }
 
-    /// The configuration that holds, for `trunkline check-config`: a line `NAME = value  # origin` each, in
-    /// the order in which they are read, secrets as `[set]`.
+    /// The configuration that holds, for `trunkline check-config`: a line `NAME = value  # origin`
+    /// each, in the order in which they are read, secrets as `[set]`.
     pub fn effective(&self) -> String {
         let lines = self.settings.iter().map(|setting| {
             let Setting { name, value, origin } = setting;

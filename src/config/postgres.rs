@@ -235,7 +235,8 @@ fn resolve_database(reader: &mut Reader, given: &Given, user: Option<&str>) -> S
     name
 }
 
-/// `DB_PASS` fills a password that the URL leaves out, and `PGPASSWORD` both (libpq and Node's client agree).
+/// `DB_PASS` fills a password that the URL leaves out, and `PGPASSWORD` both (libpq and Node's
+/// client agree).
 fn resolve_password(reader: &mut Reader, given: &Given) -> Option<Secret> {
     let mut variable =
         |name: &'static str| reader.text(name).map(|told| (Secret::new(told.text), told.origin));
@@ -295,8 +296,8 @@ fn read_identity(reader: &mut Reader, given: &Given, ssl_mode: SslMode) -> Optio
     }
 }
 
-/// A file of libpq's in `~/.postgresql`, if it is there. Only where TLS was asked for, so that a forgotten file
-/// changes nothing for those who never did.
+/// A file of libpq's in `~/.postgresql`, if it is there. Only where TLS was asked for, so that a
+/// forgotten file changes nothing for those who never did.
 fn default_file(reader: &mut Reader, ssl_mode: SslMode, name: &str) -> Option<PathBuf> {
     if !matches!(ssl_mode, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) {
         return None;

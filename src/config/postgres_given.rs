@@ -15,7 +15,8 @@ const LEAST_CONNECT_TIMEOUT_SECS: u64 = 2;
 /// libpq would wait for ever; a quarter of an hour is as good.
 const MOST_CONNECT_TIMEOUT_SECS: u64 = 900;
 
-/// Parameters of libpq that change how safe a connection is or where it leads, and that are not honoured.
+/// Parameters of libpq that change how safe a connection is or where it leads, and that are not
+/// honoured.
 const UNSUPPORTED: [&str; 10] = [
     "channel_binding",
     "gssencmode",
@@ -157,8 +158,9 @@ fn ports(url: &Url) -> Result<Option<Vec<Option<u16>>>, &'static str> {
     Ok(Some(ports).filter(|ports| ports.iter().any(Option::is_some)))
 }
 
-/// `ssl=true` is JDBC's word for `sslmode=require`, which libpq and Node's client take too; `ssl=false` is
-/// Node's for `disable`. With `sslrootcert=system` libpq verifies everything unless told otherwise.
+/// `ssl=true` is JDBC's word for `sslmode=require`, which libpq and Node's client take too;
+/// `ssl=false` is Node's for `disable`. With `sslrootcert=system` libpq verifies everything unless
+/// told otherwise.
 fn ssl_mode(url: &Url) -> Result<Option<SslMode>, &'static str> {
     let mode = match (url.parameter("sslmode"), url.parameter("ssl")) {
         (Some(mode), _) => mode,

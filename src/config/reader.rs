@@ -72,8 +72,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value of a variable, or the default if it is unset or wrong; recorded for `check-config`.
-    /// For variables that are no secrets only.
+    /// The value of a variable, or the default if it is unset or wrong; recorded for
+    /// `check-config`. For variables that are no secrets only.
     pub fn value<T: Clone>(
         &mut self,
         name: &str,

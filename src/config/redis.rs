@@ -89,7 +89,7 @@ impl RedisConfig {
         let namespace = namespace.map(|told| told.text);
         reader.record_optional(env::REDIS_NAMESPACE, namespace.as_ref(), origin);
         if namespace.is_some() {
-            let text = "is honoured, but Mastodon has left it since 4.4: only an older Rails publishes under it";
+            let text = "is honoured, but only a Mastodon up to 4.3 publishes under it";
             reader.warn(env::REDIS_NAMESPACE, text);
         }
         if let Some(config) = &mut config {
@@ -272,7 +272,7 @@ fn read_no_verify(reader: &mut Reader) -> bool {
     let told = reader.text(env::NODE_TLS_REJECT_UNAUTHORIZED).filter(|told| told.text == "0");
     let Some(told) = told else { return false };
     reader.record(env::NODE_TLS_REJECT_UNAUTHORIZED, &told.text, told.origin);
-    let text = "the certificate of Redis is not verified; better name its authority in NODE_EXTRA_CA_CERTS";
+    let text = "Redis is not verified; better name its authority in NODE_EXTRA_CA_CERTS";
     reader.warn(env::NODE_TLS_REJECT_UNAUTHORIZED, text);
     true
 }

@@ -1,4 +1,5 @@
-//! What the configuration needs of the machine besides variables, behind a trait so that tests need no machine.
+//! What the configuration needs of the machine besides variables, behind a trait so that tests need
+//! no machine.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};

@@ -5,8 +5,9 @@
 //!              [ "/" path ] [ "?" name "=" value { "&" name "=" value } ]
 //! ```
 //!
-//! That is libpq's grammar (PostgreSQL's manual, "Connection URIs"), which covers those of Redis. Problems are
-//! told in fixed words: whatever is cut out of a mistyped URL may be a part of its password.
+//! That is libpq's grammar (PostgreSQL's manual, "Connection URIs"), which covers those of Redis.
+//! Problems are told in fixed words: whatever is cut out of a mistyped URL may be a part of its
+//! password.
 
 use super::secret::Secret;
 
@@ -89,8 +90,9 @@ impl Url {
     }
 }
 
-/// The URL as it may be shown: no password, no parameter that might be one, nothing of a mistyped URL that
-/// might be part of one. A user name alone is shown only if the protocol never takes it for a password.
+/// The URL as it may be shown: no password, no parameter that might be one, nothing of a mistyped
+/// URL that might be part of one. A user name alone is shown only if the protocol never takes it
+/// for a password.
 pub(super) fn redact(text: &str, shows_lone_user: bool) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return REDACTED.to_owned();
@@ -131,7 +133,8 @@ fn redact_login(login: &str, shows_lone_user: bool) -> String {
     }
 }
 
-/// Hosts, ports and path. What stands in a port's place and is no port may be a password without its `@`.
+/// Hosts, ports and path. What stands in a port's place and is no port may be a password without
+/// its `@`.
 fn redact_place(place: &str) -> String {
     let (hosts, path) = match place.split_once('/') {
         Some((hosts, path)) => (hosts, format!("/{path}")),
