@@ -49,7 +49,8 @@ impl CoresConfig {
         let shards = reader.value(env::TRUNKLINE_SHARDS, None, parse_shards, |shards| {
             shards.map_or_else(|| "auto".to_owned(), |count| count.to_string())
         });
-        let shard_cpus = reader.value(env::TRUNKLINE_CPUS, Vec::new(), parse_cpus, show_cpus);
+        let shard_cpus =
+            reader.value(env::TRUNKLINE_CPUS, Vec::new(), parse_cpus, |cpus| show_cpus(cpus));
         let control_cpu = reader.value(env::TRUNKLINE_CONTROL_CPU, None, parse_cpu, |cpu| {
             cpu.map_or_else(|| "auto".to_owned(), |cpu| cpu.to_string())
         });
@@ -127,7 +128,7 @@ fn parse_cpus(text: &str) -> Result<Vec<usize>, String> {
     Ok(cpus)
 }
 
-fn show_cpus(cpus: &Vec<usize>) -> String {
+fn show_cpus(cpus: &[usize]) -> String {
     if cpus.is_empty() {
         return "auto".to_owned();
     }

@@ -112,3 +112,55 @@ fn is_name(c: char) -> bool {
 fn is_space(c: char) -> bool {
     c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each checked against Node's dotenv 16.
+    #[test]
+    fn entries_mean_what_they_mean_to_node() {
+        for (text, expected) in [
+            ("A=1", "1"),
+            ("  export\tA = 1  ", "1"),
+            ("A: 1", "1"),
+            ("A:1", ""),
+            ("A=one two # three", "one two"),
+            ("A=one#two", "one"),
+            ("A='one#two' # three", "one#two"),
+            ("A=\"x\\ny\\rz\"", "x\ny\rz"),
+            ("A='x\\ny'", "x\\ny"),
+            ("A=`x\"'y`", "x\"'y"),
+            ("A=\"one\ntwo\"\nB=2", "one\ntwo"),
+            ("A='one\r\ntwo'", "one\ntwo"),
+            ("A=\"say \\\"hi\\\"\"", "say \\\"hi\\\""),
+            ("A=\"open", "\"open"),
+            ("A='a' b 'c'", "a' b 'c"),
+            ("A=$HOME `date`", "$HOME `date`"),
+            ("A=1\nA=2", "2"),
+            ("\u{feff}A=1", "1"),
+            ("# A=1", ""),
+            ("A", ""),
+            ("A=", ""),
+            ("A=\nB=2", ""),
+            ("A=a=b==", "a=b=="),
+        ] {
+            let found = parse(text).remove("A").unwrap_or_default();
+            assert_eq!(found, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_entries_are_skipped() {
+        let entries = parse("if true; then\n\nA=1\nnonsense here\n=x\nB='2'\n}");
+        let names: Vec<&str> = entries.keys().map(String::as_str).collect();
+        assert_eq!(names, ["A", "B"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "([A-B]|=|:|[ \n\r\t]|['\"`\\\\#]|export |é|\u{a0}){0,40}") {
+            parse(&text);
+        }
+    }
+}

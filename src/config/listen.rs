@@ -113,6 +113,8 @@ impl TrustedProxies {
 
     /// Reads addresses, ranges and names of ranges, split at commas and spaces.
     fn parse(text: &str) -> Result<Vec<(IpAddr, u8)>, String> {
+        const WANTED: &str = "must hold addresses, ranges such as 10.0.0.0/8, and the names \
+                              loopback, linklocal and uniquelocal only";
         let mut ranges = Vec::new();
         let separator = |c: char| c == ',' || c.is_whitespace();
         for item in text.split(separator).filter(|item| !item.is_empty()) {
@@ -123,9 +125,7 @@ impl TrustedProxies {
                 _ => &[item],
             };
             for range in named {
-                ranges.push(parse_range(range).ok_or_else(|| {
-                    format!("{item:?} is no address, no range such as 10.0.0.0/8 and no known name")
-                })?);
+                ranges.push(parse_range(range).ok_or(WANTED)?);
             }
         }
         Ok(ranges)
@@ -175,4 +175,69 @@ fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
 fn parse_forwarded(entry: &str) -> Option<IpAddr> {
     let address = typed::without_brackets(entry).parse().ok();
     address.or_else(|| entry.parse::<SocketAddr>().ok().map(|with_port| with_port.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxies() -> TrustedProxies {
+        TrustedProxies { ranges: TrustedProxies::parse("loopback, uniquelocal").unwrap() }
+    }
+
+    fn client(peer: &str, forwarded_for: &str) -> String {
+        proxies().client_address(peer.parse().unwrap(), Some(forwarded_for)).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_no_trusted_proxy() {
+        for (peer, forwarded_for, expected) in [
+            ("127.0.0.1", "203.0.113.7", "203.0.113.7"),
+            ("::ffff:127.0.0.1", "203.0.113.7", "203.0.113.7"),
+            ("127.0.0.1", "6.6.6.6, 203.0.113.7 , 10.0.0.1", "203.0.113.7"),
+            ("127.0.0.1", "10.0.0.9,10.0.0.1", "10.0.0.9"),
+            ("127.0.0.1", "::ffff:203.0.113.7", "203.0.113.7"),
+            ("127.0.0.1", "203.0.113.7:4711", "203.0.113.7"),
+            ("127.0.0.1", "[2001:db8::1]:4711", "2001:db8::1"),
+            ("127.0.0.1", "[2001:db8::1]", "2001:db8::1"),
+        ] {
+            assert_eq!(client(peer, forwarded_for), expected, "{peer} {forwarded_for}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_not_trusted_names_nobody() {
+        assert_eq!(client("198.51.100.1", "203.0.113.7"), "198.51.100.1");
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_search_at_the_proxy_that_wrote_it() {
+        assert_eq!(client("127.0.0.1", ""), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", "203.0.113.7, unknown"), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", "unknown, 10.0.0.1"), "10.0.0.1");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_range_contains_exactly_the_addresses_with_its_first_bits(
+            network in proptest::num::u128::ANY,
+            other in proptest::num::u128::ANY,
+            prefix in 1_u8..=128,
+            flipped in 0_u32..128,
+        ) {
+            // Outside of the block that is read as IPv4.
+            let (network, other) = (network | 1 << 127, other | 1 << 127);
+            let host_mask = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let text = format!("{}/{prefix}", std::net::Ipv6Addr::from(network));
+            let proxies = TrustedProxies { ranges: TrustedProxies::parse(&text).unwrap() };
+            let inside = (network & !host_mask) | (other & host_mask);
+            let contains = |address: u128| {
+                proxies.contains(std::net::Ipv6Addr::from(address).into())
+            };
+            proptest::prop_assert!(contains(inside));
+            let flipped = flipped.min(126);
+            let changed = inside ^ (1 << flipped);
+            proptest::prop_assert_eq!(contains(changed), flipped < 128 - u32::from(prefix));
+        }
+    }
 }

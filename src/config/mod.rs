@@ -115,7 +115,9 @@ impl Mode {
     /// The mode, or `None` if a word is set that names none.
     fn find(environment: &dyn Strings) -> Option<Self> {
         for name in [env::NODE_ENV, env::RAILS_ENV] {
-            if let Some((text, _)) = environment.get(name).ok()?.filter(|(text, _)| text != "") {
+            if let Some((text, _)) =
+                environment.get(name).ok()?.filter(|(text, _)| !text.is_empty())
+            {
                 return typed::word(&text, &Self::WORDS).ok();
             }
         }
@@ -197,6 +199,8 @@ impl Config {
     pub fn effective(&self) -> String {
         let lines = self.settings.iter().map(|setting| {
             let Setting { name, value, origin } = setting;
+            // A value may have come out of quotes with line breaks: one line stays one line.
+            let value = value.replace(char::is_control, "\u{fffd}");
             format!("{name} = {value}  # {origin}\n")
         });
         lines.collect()

@@ -168,7 +168,7 @@ fn resolve_hosts(reader: &mut Reader, given: &Given) -> Option<Vec<PostgresHost>
         None => DEFAULT_PORT,
     };
     if ports.len() > 1 && ports.len() != names.len() {
-        reader.error(given.blame, &given.shown, "the ports are not as many as the hosts");
+        reader.redacted_error(given.blame, &given.shown, "the ports are not as many as the hosts");
         return None;
     }
     let port_of = |index: usize| {
@@ -176,7 +176,13 @@ fn resolve_hosts(reader: &mut Reader, given: &Given) -> Option<Vec<PostgresHost>
         port.copied().flatten().unwrap_or(default_port)
     };
     let place = |(index, name): (usize, &String)| PostgresHost::new(name, port_of(index));
-    let hosts: Vec<PostgresHost> = names.iter().enumerate().map(place).collect();
+    let hosts: Result<Vec<PostgresHost>, _> = names.iter().enumerate().map(place).collect();
+    let hosts = hosts.map_err(|problem| match host_origin {
+        Origin::Variable(name) => reader.redacted_error(name, &given.shown, problem),
+        _ if given.hosts.is_some() => reader.error(env::DB_HOST, &names.join(","), problem),
+        _ => reader.error(env::PGHOST, &names.join(","), problem),
+    });
+    let hosts = hosts.ok()?;
     let shown: Vec<String> = hosts.iter().map(PostgresHost::shown).collect();
     reader.record(env::DB_HOST, shown.join(","), host_origin);
     let shown: Vec<String> = hosts.iter().map(|host| host.port().to_string()).collect();
@@ -186,13 +192,12 @@ fn resolve_hosts(reader: &mut Reader, given: &Given) -> Option<Vec<PostgresHost>
 
 impl PostgresHost {
     /// A host that begins with `/` is the directory of a socket; an empty one is the first default.
-    fn new(name: &str, port: u16) -> Self {
+    fn new(name: &str, port: u16) -> Result<Self, &'static str> {
         let name = if name.is_empty() { DEFAULT_HOSTS[0] } else { name };
         if name.starts_with('/') {
-            return Self::Unix { directory: PathBuf::from(name), port };
+            return Ok(Self::Unix { directory: PathBuf::from(name), port });
         }
-        let host = typed::without_brackets(name).to_owned();
-        Self::Tcp(HostPort { host, port })
+        Ok(Self::Tcp(HostPort { host: typed::host(name)?, port }))
     }
 
     fn shown(&self) -> String {
@@ -259,7 +264,7 @@ fn read_roots(
         Some(path) if path == "system" => {
             if ssl_mode != SslMode::VerifyFull {
                 let problem = "sslrootcert=system needs sslmode=verify-full";
-                reader.error(given.blame, &given.shown, problem);
+                reader.redacted_error(given.blame, &given.shown, problem);
             }
             None
         }
@@ -269,7 +274,7 @@ fn read_roots(
     if let Some(path) = path {
         match tls::read_roots(reader.surroundings, &path) {
             Ok(own) => roots.own = Some(own),
-            Err(problem) => reader.error(given.blame, &given.shown, problem),
+            Err(problem) => reader.redacted_error(given.blame, &given.shown, problem),
         }
     }
     roots
@@ -285,10 +290,12 @@ fn read_identity(reader: &mut Reader, given: &Given, ssl_mode: SslMode) -> Optio
     match (certificate, key) {
         (Some(certificate), Some(key)) => {
             let identity = tls::read_identity(reader.surroundings, &certificate, &key);
-            identity.map_err(|problem| reader.error(given.blame, &given.shown, problem)).ok()
+            identity
+                .map_err(|problem| reader.redacted_error(given.blame, &given.shown, problem))
+                .ok()
         }
         (Some(_), None) => {
-            reader.error(given.blame, &given.shown, "sslcert is given without sslkey");
+            reader.redacted_error(given.blame, &given.shown, "sslcert is given without sslkey");
             None
         }
         // libpq looks at a key only if there is a certificate.

@@ -70,7 +70,7 @@ impl Given {
                 Some(given)
             }
             Err(problem) => {
-                reader.error(env::DATABASE_URL, &shown, problem);
+                reader.redacted_error(env::DATABASE_URL, &shown, problem);
                 None
             }
         }

@@ -113,8 +113,15 @@ impl<'a> Reader<'a> {
         self.record(name, if is_set { SET } else { NOT_SET }, origin);
     }
 
-    /// Remembers an error. Neither the value nor the problem may hold a secret.
+    /// Remembers an error. The problem may not hold a secret. A value with an `@` is not shown:
+    /// somebody has put a URL, perhaps with a password, where none belongs.
     pub fn error(&mut self, name: &str, value: &str, problem: impl Into<String>) {
+        let value = if value.contains('@') { "[redacted]" } else { value };
+        self.redacted_error(name, value, problem);
+    }
+
+    /// As [`Reader::error`], of a value that is already as it may be shown.
+    pub fn redacted_error(&mut self, name: &str, value: &str, problem: impl Into<String>) {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.errors.push(ConfigError { name, value, problem: problem.into() });
     }

@@ -108,7 +108,7 @@ impl RedisConfig {
         let mut config = match Self::parse_url(told.text.trim()) {
             Ok(config) => config,
             Err(problem) => {
-                reader.error(env::REDIS_URL, &shown, problem);
+                reader.redacted_error(env::REDIS_URL, &shown, problem);
                 return None;
             }
         };
@@ -127,7 +127,8 @@ impl RedisConfig {
                 let [host] = url.hosts.as_slice() else { return Err("names several hosts") };
                 let name = if host.host.is_empty() { DEFAULT_HOST } else { &host.host };
                 let port = host.port.unwrap_or(DEFAULT_PORT);
-                (RedisTarget::Tcp(HostPort { host: name.to_owned(), port }), url.path.as_str())
+                let place = HostPort { host: typed::host(name)?, port };
+                (RedisTarget::Tcp(place), url.path.as_str())
             }
             "unix" => {
                 // unix://run/redis.sock, with a slash too few, means /run/redis.sock to nobody.
@@ -184,7 +185,7 @@ impl RedisConfig {
 }
 
 fn read_host(reader: &mut Reader) -> String {
-    let parse = |text: &str| Ok(typed::without_brackets(text).to_owned());
+    let parse = |text: &str| typed::host(text).map_err(str::to_owned);
     reader.value(env::REDIS_HOST, DEFAULT_HOST.to_owned(), parse, String::clone)
 }
 
@@ -258,12 +259,11 @@ fn parse_sentinels(text: &str, default_port: u16) -> Result<Vec<HostPort>, Strin
                 }
                 _ => (item, default_port),
             };
-            Ok(HostPort { host: typed::without_brackets(host).to_owned(), port })
+            Ok(HostPort { host: typed::host(host)?, port })
         })
         .collect();
     sentinels.and_then(|list| {
-        let wrong = list.is_empty() || list.iter().any(|sentinel| sentinel.host.is_empty());
-        if wrong { Err("must be a list of host[:port]".to_owned()) } else { Ok(list) }
+        if list.is_empty() { Err("must be a list of host[:port]".to_owned()) } else { Ok(list) }
     })
 }
 

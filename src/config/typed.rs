@@ -55,3 +55,13 @@ pub(super) fn show_word<T: Copy + PartialEq>(value: T, words: &[(&'static str, T
 pub(super) fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
 }
+
+/// A host name or address, with or without brackets. Whoever puts a URL here is told so.
+pub(super) fn host(text: &str) -> Result<String, &'static str> {
+    let host = without_brackets(text);
+    let wrong = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '@' | ',');
+    if host.is_empty() || host.contains(wrong) {
+        return Err("must be a host name or an address");
+    }
+    Ok(host.to_owned())
+}

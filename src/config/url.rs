@@ -59,7 +59,11 @@ impl Url {
             .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .collect();
-        if path.contains('@') || query.iter().any(|(name, _)| name.contains('@')) {
+        // Each of these is a password with a character that ends it too early.
+        let late_login = query.iter().any(|(name, value)| {
+            name.contains('@') || (value.contains('@') && authority.contains('@'))
+        });
+        if path.contains('@') || late_login {
             return Err("user and password must be percent-encoded: / as %2F, ? as %3F, @ as %40");
         }
         let (user_and_password, hosts) = match authority.rsplit_once('@') {
@@ -108,6 +112,10 @@ pub(super) fn redact(text: &str, shows_lone_user: bool) -> String {
         }
         None => redact_place(head),
     };
+    if query.is_some_and(|query| query.contains('@')) {
+        // Nobody can tell where the password ends.
+        return format!("{}://{REDACTED}", if is_scheme(scheme) { scheme } else { REDACTED });
+    }
     let query = query.map_or_else(String::new, |query| {
         let pairs: Vec<&str> = query.split('&').map(redact_pair).collect();
         format!("?{}", pairs.join("&"))
