@@ -22,7 +22,7 @@ impl<'a> Query<'a> {
 
     /// Every value of a name, decoded, in the order given. `name[]` is another name.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = Cow<'a, str>> + use<'a, 'n> {
-        self.raw.split('&').filter(|pair| !pair.is_empty()).filter_map(move |pair| {
+        self.raw.split('&').filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(key) == name).then(|| decode(value))
         })
@@ -44,34 +44,23 @@ fn decode(text: &str) -> Cow<'_, str> {
     }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    loop {
-        rest = match rest {
-            [] => break,
-            [b'%', high, low, tail @ ..] if hex(*high).is_some() && hex(*low).is_some() => {
-                let digits = [hex(*high), hex(*low)].map(Option::unwrap_or_default);
-                decoded.push(digits[0] << 4 | digits[1]);
-                tail
-            }
-            [b'+', tail @ ..] => {
-                decoded.push(b' ');
-                tail
-            }
-            [byte, tail @ ..] => {
-                decoded.push(*byte);
-                tail
-            }
+    while let [byte, tail @ ..] = rest {
+        let (byte, tail) = match (byte, tail) {
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (b'%', tail),
+            },
+            (b'+', _) => (b' ', tail),
+            _ => (*byte, tail),
         };
+        decoded.push(byte);
+        rest = tail;
     }
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -91,6 +80,7 @@ mod tests {
             ("tag=a+b%20c%2B", "a b c+"),
             ("tag=100%", "100%"),
             ("tag=%zz%4", "%zz%4"),
+            ("tag=%4z%z4%%41", "%4z%z4%A"),
             ("tag=%E9", "\u{fffd}"),
             ("tag=%c3%A9%ff", "é\u{fffd}"),
             ("tag=a=b", "a=b"),
