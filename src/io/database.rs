@@ -1,5 +1,5 @@
-//! The control core's only way to the database: questions go in, answers come out of a later turn. The trait
-//! is what the simulator and the tests put a table in memory behind.
+//! The control core's only way to the database: questions go in, answers come out of a later turn.
+//! The trait is what the simulator and the tests put a table in memory behind.
 
 use crate::hub::moment::Moment;
 use crate::hub::question::{Answer, Question, Unanswered};
@@ -11,12 +11,13 @@ pub struct Ticket(pub u64);
 
 /// Something that answers questions, turned by the thread that owns it. Nothing here blocks.
 pub trait Database {
-    /// Takes a question. Its answer, or why there is none, comes out of a later [`Database::turn`] with the
-    /// same ticket: exactly once for each ticket, in any order.
+    /// Takes a question. Its answer, or why there is none, comes out of a later [`Database::turn`]
+    /// with the same ticket: exactly once for each ticket, in any order.
     fn ask(&mut self, ticket: Ticket, question: Question, now: Moment);
 
-    /// Does what can be done now: reads and writes what is ready, opens connections, lets deadlines pass.
-    /// `ready` may hold events of other components; those are skipped by their key. `sink` takes the answers.
+    /// Does what can be done now: reads and writes what is ready, opens connections, lets deadlines
+    /// pass. `ready` may hold events of other components; those are skipped by their key. `sink`
+    /// takes the answers.
     fn turn(
         &mut self,
         now: Moment,
@@ -25,15 +26,15 @@ pub trait Database {
         sink: &mut dyn FnMut(Ticket, Result<Answer, Unanswered>),
     );
 
-    /// When [`Database::turn`] must be called again even if nothing becomes ready. A moment that is past
-    /// asks for a turn at once: after [`Database::ask`] there is always work to be done.
+    /// When [`Database::turn`] must be called again even if nothing becomes ready. A moment that is
+    /// past asks for a turn at once: after [`Database::ask`] there is always work to be done.
     fn next_deadline(&self) -> Option<Moment>;
 
     /// How the pool fares now, for the metrics.
     fn stats(&self) -> PoolStats;
 
-    /// What went wrong since the last call, in words for the log: no secrets, no more than a few lines however
-    /// often it went wrong.
+    /// What went wrong since the last call, in words for the log: no secrets, no more than a few
+    /// lines however often it went wrong.
     fn take_troubles(&mut self) -> Vec<String>;
 }
 

@@ -73,8 +73,8 @@ fn feed_settings(rows: &[Row]) -> Result<FeedSettings, Malformed> {
     Ok(settings)
 }
 
-/// Rails writes `--- disabled\n`. White space and quotes make no difference to YAML: never show what was closed
-/// because somebody wrote it by hand.
+/// Rails writes `--- disabled\n`. White space and quotes make no difference to YAML: never show
+/// what was closed because somebody wrote it by hand.
 fn is_disabled(yaml: &str) -> bool {
     let value = yaml.strip_prefix("---").unwrap_or(yaml).trim();
     value.trim_matches(['"', '\'']) == "disabled"

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                  ┌─ 'S' ─► Handshake ─┐
-//! Plain ───────────│────────────────────┼─► Talking (LoggingIn … Open, see protocol/postgres/conversation.rs)
+//! Plain ───────────│────────────────────┼─► Talking (see protocol/postgres/conversation.rs)
 //! TLS ─► SslAsked ─┴─ 'N' (if offered) ─┘
 //!            └─ anything else, or bytes behind the answer: Broken
 //! ```
@@ -96,7 +96,8 @@ impl Connection {
         Ok(Connection { upstream, stage, setup, transport, name, output })
     }
 
-    /// Appends a statement to what is sent in the next [`Connection::turn`]. Only after [`Happening::Open`].
+    /// Appends a statement to what is sent in the next [`Connection::turn`]. Only after
+    /// [`Happening::Open`].
     ///
     /// Errors: it is too large, or the connection is not open; nothing was appended.
     pub fn ask(&mut self, statement: &Statement<'_>) -> Result<(), &'static str> {
@@ -109,8 +110,8 @@ impl Connection {
         asked.map_err(|_| "the question is too large for one statement")
     }
 
-    /// Reads and writes what is possible, and tells what happened. `true`: there is more to be read, turn again
-    /// soon although no event will come.
+    /// Reads and writes what is possible, and tells what happened. `true`: there is more to be
+    /// read, turn again soon although no event will come.
     ///
     /// Errors: drop the connection. What happened before was told.
     pub fn turn(&mut self, happened: &mut dyn FnMut(Happening)) -> Result<bool, Broken> {
@@ -151,8 +152,8 @@ impl Connection {
         }
     }
 
-    /// The one byte that answers `SSLRequest`. Whatever stands behind it came unencrypted from who knows whom
-    /// (CVE-2021-23222).
+    /// The one byte that answers `SSLRequest`. Whatever stands behind it came unencrypted from who
+    /// knows whom (CVE-2021-23222).
     fn take_ssl_answer(&mut self) -> Result<bool, Broken> {
         let input = self.upstream.input();
         let Some(answer) = input.first().copied() else {
@@ -160,8 +161,8 @@ impl Connection {
         };
         input.advance(1);
         if answer == b'E' {
-            // Servers that do not know the request, or are out of processes. The text is not shown: nothing says
-            // that it is the server's (CVE-2024-10977).
+            // Servers that do not know the request, or are out of processes. The text is not shown:
+            // nothing says that it is the server's (CVE-2024-10977).
             return Err(self.no_tls("the server answered the request for TLS with an error"));
         }
         if !input.is_empty() {

@@ -1,4 +1,5 @@
-//! libpq's `sslmode`: which transports are tried in which order, and what is asked of the server's certificate.
+//! libpq's `sslmode`: which transports are tried in which order, and what is asked of the server's
+//! certificate.
 //!
 //! | mode | tried | certificate |
 //! |---|---|---|
@@ -10,8 +11,8 @@
 //! | `verify-ca` | TLS | its chain |
 //! | `verify-full` | TLS | its chain and name |
 //!
-//! A Unix socket is never encrypted. A certificate that is itself in `sslrootcert` is trusted even if it is marked
-//! as an authority: that is how PostgreSQL's manual makes self-signed ones.
+//! A Unix socket is never encrypted. A certificate that is itself in `sslrootcert` is trusted even
+//! if it is marked as an authority: that is how PostgreSQL's manual makes self-signed ones.
 
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ pub enum Transport {
     Tls,
 }
 
-/// The transports to be tried at this host, in order. The next one is tried only if the server (or TLS) refused
-/// the one before, not if the host could not be reached.
+/// The transports to be tried at this host, in order. The next one is tried only if the server (or
+/// TLS) refused the one before, not if the host could not be reached.
 pub fn transports(mode: SslMode, host: &PostgresHost) -> &'static [Transport] {
     match (host, mode) {
         (PostgresHost::Unix { .. }, _) | (_, SslMode::Disable) => &[Transport::Plain],
@@ -160,8 +161,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Takes any certificate: the mode asks for secrecy against listeners only. Signatures are not looked at either, so
-/// that certificates of a form that webpki cannot read (version 1) do no harm.
+/// Takes any certificate: the mode asks for secrecy against listeners only. Signatures are not
+/// looked at either, so that certificates of a form that webpki cannot read (version 1) do no harm.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

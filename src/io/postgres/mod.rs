@@ -1,11 +1,12 @@
-//! The Postgres client of the control core: a pool of plain descriptors in the core's epoll instance.
+//! The Postgres client of the control core: a pool of plain descriptors in the core's epoll
+//! instance.
 //!
 //! ```text
 //! Question ─► sql.rs ─► pool.rs ─► connection.rs ─► upstream ─► Postgres or PgBouncer
 //!                         │  ▲        ▲
 //!            reach.rs ◄───┘  │        └─ encryption.rs (sslmode), protocol/postgres (messages)
 //!   (is anybody there?)      │
-//!              answer.rs ◄───┘ rows        opening.rs: hosts, addresses, transports, one after the other
+//!              answer.rs ◄───┘ rows        opening.rs: hosts, addresses, transports
 //! ```
 
 pub mod answer;

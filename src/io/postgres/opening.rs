@@ -1,5 +1,5 @@
-//! Opening one connection: the configured hosts in order, the addresses of each, the transports that `sslmode`
-//! allows, until a server lets us in.
+//! Opening one connection: the configured hosts in order, the addresses of each, the transports
+//! that `sslmode` allows, until a server lets us in.
 //!
 //! ```text
 //! NextHost ─► LookingUp ─► NextEndpoint ─► Trying ─► Opened

@@ -1,8 +1,9 @@
 //! The pool: questions on one side, at most `DB_POOL` connections on the other.
 //!
-//! A question waits in one queue for a connection that has nothing to do; connections are opened on demand and
-//! kept; only when the pool is full and busy does a connection get a second question before its first is answered.
-//! What was lost with a broken connection is asked once more on another: every statement only reads.
+//! A question waits in one queue for a connection that has nothing to do; connections are opened on
+//! demand and kept; only when the pool is full and busy does a connection get a second question
+//! before its first is answered. What was lost with a broken connection is asked once more on
+//! another: every statement only reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ const SLOT_BITS: u32 = 24;
 /// Lines for the log that are kept until they are taken.
 const TROUBLES_MAX: usize = 16;
 
-/// Rounds of work in one turn: an answer frees a connection, which takes a question, which may be answered at once.
+/// Rounds of work in one turn: an answer frees a connection, which takes a question, which may be
+/// answered at once.
 const ROUNDS_MAX: usize = 4;
 
 /// Answers questions from Postgres.
@@ -382,8 +384,8 @@ impl PostgresDatabase {
         handed_out
     }
 
-    /// The connection for the next question: one that is idle, or, if no other can be had, the one with the fewest
-    /// questions.
+    /// The connection for the next question: one that is idle, or, if no other can be had, the one
+    /// with the fewest questions.
     fn least_busy(&self, now: Moment) -> Option<usize> {
         let mut best: Option<(usize, usize)> = None;
         let mut growing = false;
@@ -425,8 +427,9 @@ impl PostgresDatabase {
         self.finished.push((asked.ticket, Err(Unanswered { reason: reason.into() })));
     }
 
-    /// The server has taken too long over the first question; the connection is closed, which is all that can be
-    /// done without keeping state at PgBouncer. Those behind it are asked elsewhere.
+    /// The server has taken too long over the first question; the connection is closed, which is
+    /// all that can be done without keeping state at PgBouncer. Those behind it are asked
+    /// elsewhere.
     fn too_late(&mut self, mut open: Open) {
         let seconds = self.limits.query_secs_max.as_secs_f32();
         let reason = format!("no answer from Postgres within {seconds} s");
@@ -440,7 +443,8 @@ impl PostgresDatabase {
         }
     }
 
-    /// A connection broke. What it has not answered is asked once more, unless the answer itself broke it.
+    /// A connection broke. What it has not answered is asked once more, unless the answer itself
+    /// broke it.
     fn lost(&mut self, open: Open, broken: &Broken, now: Moment) {
         self.trouble(format!("A Postgres connection was lost: {}", broken.reason));
         if !open.useful {

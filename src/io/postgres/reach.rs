@@ -60,8 +60,9 @@ impl Reach {
         std::mem::take(&mut self.failures) > 0
     }
 
-    /// An attempt failed, or a connection broke before it was of any use: the next one waits for 50 ms, 100 ms, …
-    /// up to the bound, less up to half of it by chance, so that many servers do not come back in step.
+    /// An attempt failed, or a connection broke before it was of any use: the next one waits for 50
+    /// ms, 100 ms, … up to the bound, less up to half of it by chance, so that many servers do not
+    /// come back in step.
     pub fn failed(&mut self, reason: &str, now: Moment) {
         let doubled = PAUSE_MIN.saturating_mul(1 << self.failures.min(16));
         let pause = doubled.min(self.pause_max).mul_f64(0.5 + fastrand::f64() / 2.0);

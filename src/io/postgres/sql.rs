@@ -1,6 +1,7 @@
-//! The SQL of every question. Each statement casts its columns to the types that `answer.rs` reads, is planned
-//! anew each time (unnamed, with its parameters known) and finds its rows through the indexes that
-//! redis-and-postgres.md lists; `tests/postgres_client.rs` explains each and refuses sequential scans.
+//! The SQL of every question. Each statement casts its columns to the types that `answer.rs` reads,
+//! is planned anew each time (unnamed, with its parameters known) and finds its rows through the
+//! indexes that redis-and-postgres.md lists; `tests/postgres_client.rs` explains each and refuses
+//! sequential scans.
 
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use crate::hub::question::Question;
 use crate::protocol::ids::{AccountId, ListId, Token, TokenId};
 use crate::protocol::postgres::{Parameter, Statement};
 
-/// A token is good while it is not revoked, its user not disabled and the user's account not suspended.
-/// `expires_in` is not looked at (transcripts/README.md, `tok-expired`). A user whose role is null or gone has
-/// the permissions of the role "everyone", -99. Bit 20: may view the feeds that are closed to others.
+/// A token is good while it is not revoked, its user not disabled and the user's account not
+/// suspended. `expires_in` is not looked at (transcripts/README.md, `tok-expired`). A user whose
+/// role is null or gone has the permissions of the role "everyone", -99. Bit 20: may view the feeds
+/// that are closed to others.
 pub const TOKENS: &str = "\
 select t.token::text, t.id::int8, u.account_id::int8, coalesce(t.scopes, '')::text,
        u.chosen_languages::text[],
@@ -42,8 +44,8 @@ select var::text, value::text from settings
 where var in ('local_live_feed_access', 'remote_live_feed_access',
               'local_topic_feed_access', 'remote_topic_feed_access')";
 
-/// `$1`: author and mentioned; `$2`: author. Each branch has an index of its own. `mutes.expires_at` is not looked
-/// at (transcripts/ws-blocks.txt: Rails removes expired mutes).
+/// `$1`: author and mentioned; `$2`: author. Each branch has an index of its own.
+/// `mutes.expires_at` is not looked at (transcripts/ws-blocks.txt: Rails removes expired mutes).
 pub const BLOCKS_AND_MUTES: &str = "\
 select account_id::int8 from blocks where target_account_id = any($1)
 union all
@@ -66,8 +68,8 @@ where f.account_id = any($1)
   and (f.expires_at is null or f.expires_at > (now() at time zone 'utc'))
 order by f.id, k.id";
 
-/// The statement of a question. Text with a NUL cannot be in a Postgres database and is left out: nothing is found
-/// for it.
+/// The statement of a question. Text with a NUL cannot be in a Postgres database and is left out:
+/// nothing is found for it.
 pub fn statement(question: &Question) -> Statement<'_> {
     let (sql, parameters) = match question {
         Question::Tokens(tokens) => {

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! start ─► LoggingIn ── AuthenticationOk ─► Settling ── ReadyForQuery ─► Open ─┐ statements out,
-//!              │                               │                           ▲   │ replies in the same order
-//!              └───────────────────────────────┴──── Failure ──────────────┼───┘
-//!                                                (drop the connection)     └── ErrorResponse … ReadyForQuery:
-//!                                                                              only that statement failed
+//!              │                               │                           ▲   │ replies come in
+//!              └───────────────────────────────┴──── Failure ──────────────┼───┘ the same order
+//!                                            (drop the connection)         │
+//!                 ErrorResponse … ReadyForQuery: only that statement failed ┘
 //! ```
 
 use std::collections::VecDeque;
@@ -79,8 +79,8 @@ impl Conversation {
         matches!(self.state, State::Open)
     }
 
-    /// Appends a statement; only when open. Several may be on their way, each with its own `Sync`, so that a
-    /// failing one does not touch the next.
+    /// Appends a statement; only when open. Several may be on their way, each with its own `Sync`,
+    /// so that a failing one does not touch the next.
     ///
     /// Errors: the statement is too large to be written, nothing is appended.
     pub fn ask(
@@ -94,8 +94,9 @@ impl Conversation {
         Ok(())
     }
 
-    /// Uses up the messages at the front of `input` until something happens; `None`: more bytes are needed. Call it
-    /// until it says `None`. A message that has not come whole stays in `input`, and no memory is taken for it.
+    /// Uses up the messages at the front of `input` until something happens; `None`: more bytes are
+    /// needed. Call it until it says `None`. A message that has not come whole stays in `input`,
+    /// and no memory is taken for it.
     ///
     /// Errors: the conversation is over, drop the connection.
     pub fn receive(
@@ -163,8 +164,8 @@ impl Conversation {
         }
     }
 
-    /// An error belongs to the statement that is being answered; fatal ones and those outside a statement end
-    /// the conversation.
+    /// An error belongs to the statement that is being answered; fatal ones and those outside a
+    /// statement end the conversation.
     fn fail(&mut self, error: ServerError) -> Result<(), Failure> {
         match self.replies.front_mut() {
             Some(reply) if !error.fatal && reply.error.is_none() => {

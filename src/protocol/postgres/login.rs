@@ -7,8 +7,8 @@
 //!    └────────────────────── trust ──────────────────────────┘
 //! ```
 //!
-//! Once SCRAM has begun the server must prove in its final message that it knows the password too; an
-//! `AuthenticationOk` before that is refused (RFC 5802, section 3).
+//! Once SCRAM has begun the server must prove in its final message that it knows the password too;
+//! an `AuthenticationOk` before that is refused (RFC 5802, section 3).
 
 use std::fmt;
 
@@ -59,11 +59,12 @@ impl fmt::Display for LoginProblem {
         formatter.write_str(match self {
             LoginProblem::NoPassword => "the server wants a password and none is configured",
             LoginProblem::NoCommonMechanism => {
-                "the server offers no SASL mechanism that we have (SCRAM-SHA-256, without channel binding)"
+                "the server offers no SASL mechanism that we have (SCRAM-SHA-256, without \
+                 channel binding)"
             }
             LoginProblem::UnknownMethod => {
-                "the server wants a way to log in that we do not have (we have trust, password, md5 and \
-                 scram-sha-256)"
+                "the server wants a way to log in that we do not have (we have trust, password, \
+                 md5 and scram-sha-256)"
             }
             LoginProblem::ServerNotProven => {
                 "the server did not prove that it knows the password: it may be somebody else's"
@@ -166,7 +167,8 @@ impl Authentication {
             return Err(Failure::Login(LoginProblem::NoCommonMechanism));
         }
         let password = self.password()?.as_bytes();
-        // `n`: we do not do channel binding, and say so whatever the server offers (RFC 5802, section 6).
+        // `n`: we do not do channel binding, and say so whatever the server offers (RFC 5802,
+        // section 6).
         let scram = ScramSha256::new(password, ChannelBinding::unsupported());
         frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), output)
             .map_err(|_| unwritable())?;

@@ -1,9 +1,9 @@
-//! The client's half of Postgres' frontend/backend protocol 3.0, without a socket: bytes in, bytes and
-//! happenings out. Messages are cut and written by the crate `postgres-protocol`; what stands here is the order
-//! in which they may come, the bounds, and who is to blame.
+//! The client's half of Postgres' frontend/backend protocol 3.0, without a socket: bytes in, bytes
+//! and happenings out. Messages are cut and written by the crate `postgres-protocol`; what stands
+//! here is the order in which they may come, the bounds, and who is to blame.
 //!
-//! Nothing is kept on the server between two statements (no `SET`, no named statement, no transaction), so
-//! that PgBouncer may hand each statement to another server connection.
+//! Nothing is kept on the server between two statements (no `SET`, no named statement, no
+//! transaction), so that PgBouncer may hand each statement to another server connection.
 
 pub mod conversation;
 pub mod login;
@@ -53,7 +53,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The server sent what the protocol, or our statement, does not allow. Says what, never shows the bytes.
+/// The server sent what the protocol, or our statement, does not allow. Says what, never shows the
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 

@@ -31,8 +31,8 @@ impl Row {
     }
 }
 
-/// Reads the columns of a row one after the other; each reader says the type that the statement cast to.
-/// `None` is SQL's null.
+/// Reads the columns of a row one after the other; each reader says the type that the statement
+/// cast to. `None` is SQL's null.
 ///
 /// Errors of every reader: there are fewer columns, or the bytes are no value of the type.
 pub struct Columns<'a> {
@@ -75,8 +75,8 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// `timestamp` (without time zone, taken as UTC as Rails writes it): milliseconds since the Unix epoch,
-    /// rounded down. `infinity` and `-infinity` are the ends of the type.
+    /// `timestamp` (without time zone, taken as UTC as Rails writes it): milliseconds since the
+    /// Unix epoch, rounded down. `infinity` and `-infinity` are the ends of the type.
     pub fn timestamp_unix_millis(&mut self) -> Result<Option<i64>, Malformed> {
         self.read(|bytes| {
             let micros = timestamp_from_sql(bytes).ok()?;

@@ -10,8 +10,8 @@ use super::Malformed;
 /// Characters of a server's message that are kept: enough for a sentence, too few to flood a log.
 const MESSAGE_CHARS_MAX: usize = 300;
 
-/// An error that the server reported. Holds the SQLSTATE and the primary message only: `DETAIL`, `WHERE` and
-/// `QUERY` may quote parameters (tokens!) and are not even read.
+/// An error that the server reported. Holds the SQLSTATE and the primary message only: `DETAIL`,
+/// `WHERE` and `QUERY` may quote parameters (tokens!) and are not even read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerError {
     /// SQLSTATE, five characters: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -39,8 +39,8 @@ impl ServerError {
         Ok(error)
     }
 
-    /// The server refuses this kind of connection (no line of `pg_hba.conf` fits: encrypted or not, from here):
-    /// the other kind may be welcome.
+    /// The server refuses this kind of connection (no line of `pg_hba.conf` fits: encrypted or not,
+    /// from here): the other kind may be welcome.
     pub fn refuses_this_transport(&self) -> bool {
         &*self.code == "28000"
     }

@@ -51,8 +51,9 @@ impl std::fmt::Debug for Parameter<'_> {
 pub struct TooLarge;
 
 impl Statement<'_> {
-    /// Appends `Parse`, `Bind` and `Execute` of the unnamed statement and `Sync`. All results are asked for in
-    /// binary; `Describe` is left out because every statement casts its columns to types that are known.
+    /// Appends `Parse`, `Bind` and `Execute` of the unnamed statement and `Sync`. All results are
+    /// asked for in binary; `Describe` is left out because every statement casts its columns to
+    /// types that are known.
     ///
     /// Errors: nothing is appended.
     pub(super) fn write(&self, output: &mut BytesMut) -> Result<(), TooLarge> {

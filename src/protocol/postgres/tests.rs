@@ -1,4 +1,5 @@
-//! The properties of a conversation, against scripted servers. Real servers: `tests/postgres_client.rs`.
+//! The properties of a conversation, against scripted servers. Real servers:
+//! `tests/postgres_client.rs`.
 
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
