@@ -16,10 +16,11 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::config::Limits;
-use crate::hub::interest::{Interest, ShardSet};
+use crate::hub::interest::Interest;
 use crate::hub::message::{ConnectionId, ToControl, ToShard};
 use crate::hub::moment::{Moment, UnixMillis};
 use crate::hub::question::{Answer, Question, Unanswered};
+use crate::hub::shard_set::ShardSet;
 use crate::hub::stream::Channel;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::protocol::frame::Wants;
