@@ -99,8 +99,10 @@ struct Frame {
     missing: u64,
 }
 
-/// Reads what one read of the socket brought. Use it up ([`Receiver::receive`] until `None`), or
-/// drop it when the connection ends: bytes that were not read are lost.
+/// Reads what one read of the socket brought. Use it up ([`Receiver::receive`] until `None`): bytes
+/// that were not read are lost. That holds after a close frame of ours too: until the client's own
+/// comes, the same state and the same receiver must go on, or the rest of a frame is taken for a
+/// header.
 pub struct Receiver<'a> {
     partial: &'a mut Option<Box<Partial>>,
     input: &'a mut [u8],
