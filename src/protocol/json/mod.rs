@@ -52,9 +52,10 @@ pub fn rewrite(text: &[u8], depth_max: usize) -> Result<Vec<u8>, NotJson> {
 
 /// The text as UTF-8. What is none becomes U+FFFD, one for each maximal subpart, as Node decodes it.
 pub fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    match String::from_utf8_lossy(text) {
-        Cow::Borrowed(_) => Cow::Borrowed(text),
-        Cow::Owned(replaced) => Cow::Owned(replaced.into_bytes()),
+    // Asked first because the replacing decoder goes byte by byte even where there is nothing to replace.
+    match std::str::from_utf8(text) {
+        Ok(_) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(text).into_owned().into_bytes()),
     }
 }
 

@@ -8,20 +8,43 @@ use super::NotJson;
 /// Bytes that are looked at in one step.
 pub(super) const WORD_BYTES: usize = 8;
 
+/// A word and the one byte by which escaping its first special byte makes it longer.
+const ROOM_BYTES: usize = WORD_BYTES + 1;
+
 const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
 const HIGHS: u64 = u64::from_le_bytes([0x80; WORD_BYTES]);
 
 /// The new spelling of a JSON text as the content of a JSON string: quotes and backslashes get a backslash. Only
 /// for what [`super::rewrite`] wrote: there, nothing else needs one.
 pub fn escape(text: &[u8], output: &mut Vec<u8>) {
-    let escapes = text.iter().filter(|&&byte| matches!(byte, b'"' | b'\\')).count();
-    output.reserve(text.len() + escapes + WORD_BYTES);
-    let mut at = 0;
-    loop {
-        at = copy_plain(text, at, output, |word| zeros(word ^ (ONES * 0x22)) | backslashes(word));
-        let Some(&special) = text.get(at) else { return };
-        output.extend_from_slice(&[b'\\', special]);
-        at += 1;
+    let start = output.len();
+    // Room for the worst case, so that the loop below never has to ask for more.
+    output.resize(start + 2 * text.len() + ROOM_BYTES, 0);
+    let mut length = start;
+    let mut rest = text;
+    while let Some(word) = rest.first_chunk::<WORD_BYTES>()
+        && let Some(room) = output.get_mut(length..).and_then(<[u8]>::first_chunk_mut::<ROOM_BYTES>)
+    {
+        let found = marks(u64::from_le_bytes(*word));
+        let plain = found.trailing_zeros() as usize / 8;
+        // Whatever is not plain is written over.
+        room[..WORD_BYTES].copy_from_slice(word);
+        if plain == WORD_BYTES {
+            length += WORD_BYTES;
+            rest = &rest[WORD_BYTES..];
+        } else {
+            room[plain] = b'\\';
+            room[plain + 1] = word[plain];
+            length += plain + 2;
+            rest = &rest[plain + 1..];
+        }
+    }
+    output.truncate(length);
+    for &byte in rest {
+        if let b'"' | b'\\' = byte {
+            output.push(b'\\');
+        }
+        output.push(byte);
     }
 }
 
@@ -30,7 +53,7 @@ pub fn write_string(text: &str, output: &mut Vec<u8>) {
     output.push(b'"');
     let mut at = 0;
     loop {
-        at = copy_plain(text.as_bytes(), at, output, specials);
+        at = copy_plain(text.as_bytes(), at, output);
         let Some(&special) = text.as_bytes().get(at) else { break };
         write_char(u32::from(special), output);
         at += 1;
@@ -76,7 +99,7 @@ pub fn unescape(string: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn rewrite(input: &[u8], mut at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
     output.push(b'"');
     loop {
-        at = copy_plain(input, at, output, specials);
+        at = copy_plain(input, at, output);
         match input.get(at) {
             Some(b'"') => {
                 output.push(b'"');
@@ -89,17 +112,12 @@ pub(super) fn rewrite(input: &[u8], mut at: usize, output: &mut Vec<u8>) -> Resu
     }
 }
 
-/// Appends bytes until one that `find` marks (see [`zeros`]), or the end; where that is.
+/// Appends bytes until one that is special (see [`specials`]), or the end; where that is.
 #[inline(always)]
-fn copy_plain(
-    input: &[u8],
-    mut at: usize,
-    output: &mut Vec<u8>,
-    find: impl Fn(u64) -> u64,
-) -> usize {
+fn copy_plain(input: &[u8], mut at: usize, output: &mut Vec<u8>) -> usize {
     while let Some(word) = input.get(at..).and_then(<[u8]>::first_chunk::<WORD_BYTES>) {
         output.extend_from_slice(word);
-        let found = find(u64::from_le_bytes(*word));
+        let found = specials(u64::from_le_bytes(*word));
         if found != 0 {
             let plain = found.trailing_zeros() as usize / 8;
             output.truncate(output.len() - (WORD_BYTES - plain));
@@ -113,7 +131,7 @@ fn copy_plain(
     for (place, byte) in word.iter_mut().zip(tail) {
         *place = *byte;
     }
-    let found = find(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
+    let found = specials(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
     let plain = found.min(tail.len());
     output.extend_from_slice(tail.get(..plain).unwrap_or_default());
     at + plain
@@ -123,12 +141,13 @@ fn copy_plain(
 #[inline(always)]
 fn specials(word: u64) -> u64 {
     let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    zeros(word ^ (ONES * 0x22)) | backslashes(word) | controls
+    marks(word) | controls
 }
 
+/// Marks quotes and backslashes.
 #[inline(always)]
-fn backslashes(word: u64) -> u64 {
-    zeros(word ^ (ONES * 0x5c))
+fn marks(word: u64) -> u64 {
+    zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c))
 }
 
 /// Sets the high bit of the first byte that is zero; bytes behind it may be marked wrongly, none before it.
