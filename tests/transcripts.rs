@@ -16,10 +16,11 @@ mod replay;
 #[path = "transcripts/unit.rs"]
 mod unit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use capture::{Case, cases};
+use capture::{Case, Step, cases};
 use support::{Server, World};
+use unit::{Decoder, Unit};
 
 /// Cases about time: replayed against a server with short intervals.
 const TIMED: [&str; 4] = ["sse-heartbeat", "http-silent", "ws-server-ping", "ws-kill-no-answer"];
@@ -64,6 +65,26 @@ fn timed_answers_are_those_of_the_captures() {
         cases().into_iter().filter(|case| TIMED.contains(&case.name.as_str())).collect();
     assert_eq!(timed.len(), TIMED.len());
     assert_replays(&world, &timed);
+}
+
+#[test]
+fn every_captured_byte_belongs_to_a_unit() {
+    let is_head = |name: &str| name == "http-head-stream" || name == "http-health-head";
+    for case in cases() {
+        let mut decoders: BTreeMap<u64, Decoder> = BTreeMap::new();
+        for step in &case.steps {
+            if let Step::Received(number, bytes) = step {
+                let decoder = decoders.entry(*number).or_default();
+                decoder.head_only = is_head(&case.name);
+                decoder.bytes.extend_from_slice(bytes);
+                while decoder.take(false).is_some() {}
+            }
+        }
+        for decoder in decoders.values_mut() {
+            while decoder.take(true).is_some_and(|unit| unit != Unit::End) {}
+            assert_eq!(decoder.bytes.escape_ascii().to_string(), "", "{}", case.name);
+        }
+    }
 }
 
 #[test]

@@ -54,8 +54,13 @@ fn requests() -> Vec<Difference> {
             vec![
                 answer(
                     "HTTP/1.1 426 Upgrade Required",
-                    &[("connection", "close"), ("sec-websocket-version", "13")],
-                    "",
+                    &[
+                        ("connection", "close, Upgrade"),
+                        ("content-type", "text/html"),
+                        ("sec-websocket-version", "13"),
+                        ("upgrade", "websocket"),
+                    ],
+                    "Missing or invalid Sec-WebSocket-Version header",
                 ),
                 Instead::Receive(1, Unit::End),
             ],
