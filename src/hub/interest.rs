@@ -99,6 +99,8 @@ struct Entry {
     since: Epoch,
     state: State,
     queued: bool,
+    /// Its key has been set since the keys were lost.
+    keyed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +248,7 @@ impl Interest {
     /// The command connection is new: keys that were on their way may be lost, and Redis may have
     /// been emptied. All of them are set again as fast as there is room.
     pub fn keys_lost(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.keyed = false);
         self.renewal = Renewal { started: None, cursor: 0, hurry: true };
     }
 
@@ -289,6 +292,7 @@ impl Interest {
             (State::Absent, false) => {
                 if set_key && !channel.is_system() {
                     batch.set_keys.push(channel.clone());
+                    entry.keyed = true;
                 }
                 batch.subscribe.push(channel.clone());
                 entry.state = State::Joining;
@@ -316,14 +320,16 @@ impl Interest {
             (entries as u64 * steps / round) as usize
         };
         while self.renewal.cursor < due && batch.set_keys.len() < keys_max {
-            let entry = self.entries.get(self.renewal.cursor);
+            let entry = self.entries.get_mut(self.renewal.cursor);
             self.renewal.cursor += 1;
             let Some(entry) = entry else { continue };
             let Some(channel) = &entry.channel else { continue };
             // Absent ones get their key with their subscription.
             let held = matches!(entry.state, State::Joining | State::Joined);
-            if held && !entry.shards.is_empty() && !channel.is_system() {
+            let due = !(self.renewal.hurry && entry.keyed);
+            if held && due && !entry.shards.is_empty() && !channel.is_system() {
                 batch.set_keys.push(channel.clone());
+                entry.keyed = true;
             }
         }
         if self.renewal.cursor >= entries && (self.renewal.hurry || steps >= round) {
@@ -351,6 +357,7 @@ impl Interest {
             since: Epoch::default(),
             state: State::Absent,
             queued: false,
+            keyed: false,
         };
         let at = match self.free.pop() {
             Some(at) => {

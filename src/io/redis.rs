@@ -32,6 +32,9 @@ use crate::protocol::resp::{Reply, encode_command, push_argument, start_command}
 /// The top byte of the keys of everything that belongs to Redis, sentinels included.
 pub const REDIS_KEY: u64 = 1 << 56;
 
+/// Why both connections leave a server that the sentinels' master group has demoted.
+const DEMOTED: &str = "the server is not the master any more";
+
 /// Refused keys are told once in this time: with thousands of them each renewal would fill the log.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -267,6 +270,8 @@ impl Ledger {
             }
             LinkEvent::Trouble(text) => self.tell(text, sink),
             LinkEvent::Reply(reply) => self.on_push(reply, sink),
+            // Only the command connection asks.
+            LinkEvent::Demoted => {}
         }
     }
 
@@ -313,6 +318,7 @@ impl Ledger {
                 self.tell(format!("the command connection is lost: {reason}"), sink);
             }
             LinkEvent::Trouble(text) => self.tell(text, sink),
+            LinkEvent::Demoted => self.abandon_both = Some(DEMOTED.to_owned()),
             LinkEvent::Reply(reply) => {
                 self.keys_awaited = self.keys_awaited.saturating_sub(1);
                 if let Reply::Error(text) = reply {
@@ -331,7 +337,7 @@ impl Ledger {
             sink(RedisEvent::Trouble(text));
         }
         if text.starts_with(b"READONLY") && self.follows_sentinels {
-            self.abandon_both = Some("the server is not the master any more".to_owned());
+            self.abandon_both = Some(DEMOTED.to_owned());
         }
     }
 

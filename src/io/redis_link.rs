@@ -51,6 +51,9 @@ pub(super) enum LinkEvent {
     Up,
     /// A reply to something that [`Link::send`] has sent, or a push.
     Reply(Reply),
+    /// The server is a replica now: the other connection is to leave it, too. [`LinkEvent::Down`]
+    /// follows.
+    Demoted,
     /// It stood and is gone.
     Down(String),
     /// An attempt has failed, or something odd is to be logged.
@@ -442,6 +445,7 @@ impl Link {
             standing.before_sign = None;
             return judge(Greeting::Role, &reply).inspect_err(|_| {
                 self.first_sentinel = self.first_sentinel.wrapping_add(1);
+                sink(LinkEvent::Demoted);
             });
         }
         standing.before_sign = standing.before_sign.map(|before| before - 1);

@@ -115,6 +115,15 @@ fn nothing_is_subscribed_before_its_key_while_keys_are_slow() {
 }
 
 #[test]
+fn a_key_that_was_set_with_its_subscription_is_not_set_again_in_a_hurry() {
+    let mut interest = Interest::new(&limits(512));
+    interest.keys_lost();
+    interest.want(&home(1), 0);
+    assert_eq!(interest.next_batch(Moment(0), ALL).set_keys, [home(1)]);
+    assert!(interest.next_batch(Moment(0), ALL).is_empty());
+}
+
+#[test]
 fn keys_are_renewed_evenly_and_each_once_in_a_round() {
     let start = Moment(7);
     let mut interest = settled(3600, start);
