@@ -222,6 +222,18 @@ impl Connection {
     }
 }
 
+/// Says good-bye as far as that goes without waiting, so that the server's log shows no broken
+/// clients.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if matches!(&self.stage, Stage::Talking(conversation) if conversation.is_open()) {
+            frontend::terminate(&mut self.output);
+            self.upstream.send(&self.output);
+            let _ = self.upstream.pump();
+        }
+    }
+}
+
 fn converse(setup: &Setup, output: &mut BytesMut) -> Result<Conversation, Broken> {
     Conversation::start(setup.login.clone(), setup.reply_bytes_max, output)
         .map_err(|failure| broken(&failure))

@@ -228,14 +228,16 @@ impl PostgresDatabase {
     fn drive(&mut self, now: Moment, poller: &Poller) {
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else { return };
+            if !slot.ready && !matches!(slot.state, SlotState::Opening(_)) {
+                continue;
+            }
             let ready = std::mem::take(&mut slot.ready);
             match std::mem::take(&mut slot.state) {
                 SlotState::Vacant => {}
                 SlotState::Opening(opening) => {
                     self.drive_opening(index, opening, ready, now, poller)
                 }
-                SlotState::Open(open) if ready => self.drive_open(index, open, now),
-                SlotState::Open(open) => slot.state = SlotState::Open(open),
+                SlotState::Open(open) => self.drive_open(index, open, now),
             }
         }
     }
@@ -251,9 +253,7 @@ impl PostgresDatabase {
         let state = match opening.turn(ready, now, poller) {
             Outcome::Pending => SlotState::Opening(opening),
             Outcome::Opened(connection) => {
-                if self.reach.opened() {
-                    self.trouble("Postgres answers again".to_owned());
-                }
+                self.reach.opened();
                 let asked = VecDeque::new();
                 SlotState::Open(Open { connection, asked, asked_since: now, useful: false })
             }
@@ -412,6 +412,9 @@ impl PostgresDatabase {
         match answered {
             Ok(answer) => {
                 self.answered += 1;
+                if self.reach.answered() {
+                    self.trouble("Postgres answers again".to_owned());
+                }
                 self.finished.push((asked.ticket, Ok(answer)));
             }
             Err(reason) => {

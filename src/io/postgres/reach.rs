@@ -24,7 +24,7 @@ pub struct Reach {
     pause_max: Duration,
     /// Since when we try without having any open connection.
     doubtful_since: Option<Moment>,
-    /// Attempts that failed since the last one that did not.
+    /// Attempts that failed since the server last answered a question.
     failures: u32,
     /// No attempt starts before.
     not_before: Moment,
@@ -52,11 +52,17 @@ impl Reach {
         }
     }
 
-    /// A connection is open. `true`: after failures.
-    pub fn opened(&mut self) -> bool {
+    /// A connection is open.
+    pub fn opened(&mut self) {
         self.doubtful_since = None;
         self.not_before = Moment(0);
         self.reason = None;
+    }
+
+    /// A question was answered. `true`: for the first time after failures. (Letting us in is not
+    /// enough: a pooler does that while the server behind it is away, and pauses must go on
+    /// growing.)
+    pub fn answered(&mut self) -> bool {
         std::mem::take(&mut self.failures) > 0
     }
 
@@ -105,8 +111,9 @@ mod tests {
         assert_eq!(reach.given_up(at(2499)), None);
         reach.trying(true, at(2400));
         assert_eq!(reach.given_up(at(2500)), Some("connection refused"));
-        assert!(reach.opened());
+        reach.opened();
         assert_eq!(reach.given_up(at(9999)), None);
+        assert!(reach.answered() && !reach.answered());
     }
 
     #[test]
@@ -119,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_bound_and_start_anew_after_success() {
+    fn pauses_double_up_to_the_bound_and_start_anew_after_an_answer() {
         let limits = Limits::default();
         let mut reach = Reach::new(&limits);
         for attempt in 0..40 {
@@ -130,6 +137,9 @@ mod tests {
             assert!(pause >= full / 2 && pause <= full, "{attempt}: {pause:?}");
         }
         reach.opened();
+        reach.failed("no", at(0));
+        assert!(reach.not_before() > at(50), "being let in proves nothing");
+        reach.answered();
         reach.failed("no", at(0));
         assert!(reach.not_before() <= at(50));
     }
