@@ -1,1 +1,106 @@
-fn main() {}
+//! The command line: `trunkline [serve | demo | check-config]`.
+
+use std::process::ExitCode;
+
+use trunkline::boot::{self, BootError, Surroundings};
+use trunkline::config::{self, Config};
+use trunkline::io::database::Database;
+use trunkline::io::postgres::PostgresDatabase;
+use trunkline::log;
+
+/// The command line or the configuration is wrong (`EX_USAGE` of sysexits.h).
+const WRONG_USAGE: u8 = 64;
+/// The server could not start, or failed.
+const FAILED: u8 = 1;
+
+const USAGE: &str = "\
+Usage: trunkline [COMMAND]
+
+Commands:
+  serve         stream, configured by the environment and .env.production (default)
+  demo          show live timelines on a machine without Redis and Postgres
+                  --rate N    events a second (default 3)
+                  --port N    port of the page and the API (default 4000)
+  check-config  print the configuration that holds, without secrets, or every error in it
+  version       print the version
+  help          print this
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["serve"] => serve(),
+        ["check-config"] => check_config(),
+        ["demo", options @ ..] => demo(options),
+        ["version" | "--version" | "-V"] => {
+            println!("trunkline {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprint!("{USAGE}");
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
+
+/// Reads the configuration, or reports every error in it.
+fn configured() -> Result<Config, ExitCode> {
+    match config::load_from_process() {
+        Ok((config, warnings)) => {
+            log::set_level(config.log_level);
+            for warning in warnings {
+                log::warn(&warning.to_string(), &[]);
+            }
+            Ok(config)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Err(ExitCode::from(WRONG_USAGE))
+        }
+    }
+}
+
+fn serve() -> ExitCode {
+    let config = match configured() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let (postgres, limits) = (config.postgres.clone(), config.limits.clone());
+    let database = Box::new(move |resolver| {
+        let database = PostgresDatabase::new(&postgres, &limits, resolver)?;
+        Ok(Box::new(database) as Box<dyn Database>)
+    });
+    finish(boot::run(config, Surroundings { database, front_page: None }))
+}
+
+fn demo(_options: &[&str]) -> ExitCode {
+    ExitCode::from(WRONG_USAGE)
+}
+
+fn check_config() -> ExitCode {
+    match configured() {
+        Ok(config) => {
+            print!("{}", config.effective());
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+fn finish(outcome: Result<(), BootError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::fatal(&error.to_string(), &[]);
+            match error {
+                BootError::Unfit(_) => ExitCode::from(WRONG_USAGE),
+                _ => ExitCode::from(FAILED),
+            }
+        }
+    }
+}

@@ -1,1 +1,221 @@
-//! (being built)
+//! Where clients connect: one listening socket per shard on one port (SO_REUSEPORT, the kernel spreads connections), or
+//! one Unix socket that all shards accept from.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, getsockname, listen, recv, send, shutdown, socket_with, sockopt,
+};
+
+use crate::config::Listen;
+use crate::hub::shard::{Sent, Socket};
+
+/// Connections that the kernel may hold for us until they are accepted; it cuts this at `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// How long the kernel may wait for a client to acknowledge what was sent: dead readers of event streams, which never
+/// send anything themselves, are found within this and one `:thump`.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+
+/// The mode of a Unix socket: whoever may enter its directory may connect (configuration.md, `SOCKET`).
+const UNIX_SOCKET_MODE: u32 = 0o666;
+
+/// The listening sockets of all shards, bound but not yet accepted from.
+pub struct Listeners {
+    /// One for each shard.
+    pub sockets: Vec<Listener>,
+    /// Where they listen, as the log says it.
+    pub address: String,
+    /// To be removed at the end.
+    pub unix_path: Option<PathBuf>,
+}
+
+/// One shard's listening socket.
+pub struct Listener {
+    socket: OwnedFd,
+    is_tcp: bool,
+}
+
+/// A client's socket.
+pub struct ClientSocket(OwnedFd);
+
+impl Listeners {
+    /// Binds for `shards` shards. Errors name what is wrong: the address is in use, not ours, not allowed.
+    pub fn bind(listen_on: &Listen, shards: usize) -> io::Result<Listeners> {
+        match listen_on {
+            Listen::Tcp(address) => bind_tcp(*address, shards),
+            Listen::Unix(path) => bind_unix(path, shards),
+        }
+    }
+}
+
+impl Listener {
+    /// Accepts a connection. `Ok(None)`: none waits, or the one that did is gone.
+    pub fn accept(&self) -> io::Result<Option<ClientSocket>> {
+        match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => {
+                if self.is_tcp {
+                    // Neither is worth refusing a client for.
+                    let _ = sockopt::set_tcp_nodelay(&socket, true);
+                    let millis = UNACKNOWLEDGED_MAX.as_millis() as u32;
+                    let _ = sockopt::set_tcp_user_timeout(&socket, millis);
+                }
+                Ok(Some(ClientSocket(socket)))
+            }
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What became of a [`ClientSocket::receive`].
+pub enum Received {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// None now.
+    Blocked,
+    /// The client will send no more, or the socket is broken.
+    Ended,
+}
+
+impl ClientSocket {
+    /// Reads what there is, up to the length of `buffer`.
+    pub fn receive(&self, buffer: &mut [u8]) -> Received {
+        loop {
+            return match recv(&self.0, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => Received::Ended,
+                Ok((count, _)) => Received::Bytes(count),
+                Err(Errno::AGAIN) => Received::Blocked,
+                Err(Errno::INTR) => continue,
+                Err(_) => Received::Ended,
+            };
+        }
+    }
+}
+
+impl AsFd for ClientSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Socket for ClientSocket {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        loop {
+            return match send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) if count > 0 => Sent::Bytes(count),
+                // Out of memory for buffers counts as a client that takes nothing for now.
+                Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Blocked,
+                Err(Errno::INTR) => continue,
+                Err(_) => Sent::Broken,
+            };
+        }
+    }
+
+    fn shut(&mut self) {
+        // A socket that the peer has reset already cannot be shut, and need not be.
+        let _ = shutdown(&self.0, Shutdown::Write);
+    }
+}
+
+fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Listeners> {
+    // With SO_REUSEPORT a second server of the same user would silently take half of the clients. A socket
+    // without it finds out whether anybody is there.
+    let probe = tcp_socket(address)?;
+    bind(&probe, &address)?;
+    let address = match SocketAddr::try_from(getsockname(&probe)?) {
+        Ok(bound) => bound,
+        Err(_) => address,
+    };
+    drop(probe);
+    let mut sockets = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let socket = tcp_socket(address)?;
+        sockopt::set_socket_reuseport(&socket, true)?;
+        bind(&socket, &address)?;
+        listen(&socket, BACKLOG)?;
+        sockets.push(Listener { socket, is_tcp: true });
+    }
+    Ok(Listeners { sockets, address: address.to_string(), unix_path: None })
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, shards: usize) -> io::Result<Listeners> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(path, &address)?;
+            bind(&socket, &address)?;
+        }
+        other => other?,
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_SOCKET_MODE))?;
+    listen(&socket, BACKLOG)?;
+    let mut sockets = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        sockets.push(Listener { socket: socket.try_clone()?, is_tcp: false });
+    }
+    let shown = path.display().to_string();
+    Ok(Listeners { sockets, address: shown, unix_path: Some(path.to_owned()) })
+}
+
+/// A socket file on which nobody listens is what a killed server leaves behind.
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path),
+        _ => Err(io::Error::from(Errno::ADDRINUSE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_an_error_although_ports_are_shared() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let first = Listeners::bind(&Listen::Tcp(any), 2).unwrap();
+        let taken = first.address.parse().unwrap();
+        let error = Listeners::bind(&Listen::Tcp(taken), 2).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let directory = std::env::temp_dir().join(format!("trunkline-listen-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("socket");
+        let listen_on = Listen::Unix(path.clone());
+        let first = Listeners::bind(&listen_on, 1).unwrap();
+        assert!(Listeners::bind(&listen_on, 1).is_err());
+        drop(first);
+        let second = Listeners::bind(&listen_on, 1).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        drop(second);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,1 +1,244 @@
-//! (being built)
+//! A shard core: a [`Shard`] with its sockets, its listener and its end of the mesh.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use super::bell::Bell;
+use super::clock::Clock;
+use super::driver::{Core, Turn};
+use super::listener::{ClientSocket, Listener, Received};
+use super::mesh::ControlLink;
+use super::poller::{Poller, Readiness};
+use crate::hub::message::{ConnectionId, ToShard};
+use crate::hub::moment::Moment;
+use crate::hub::shard::Shard;
+use crate::log::{self, Sparingly};
+
+/// Keys that no connection has: their slot would be the last of four billion.
+const LISTENER_KEY: u64 = u64::MAX;
+const BELL_KEY: u64 = u64::MAX - 1;
+
+/// Events taken from the kernel at a time.
+const EVENTS_MAX: usize = 512;
+/// Bytes read from a socket at a time, into one buffer for all.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Reads of one socket in a row, so that a flood from one client does not keep the others waiting.
+const READS_MAX: usize = 4;
+/// Connections accepted in a row.
+const ACCEPTS_MAX: usize = 64;
+/// Sends to readers in a row, some milliseconds of work.
+const SENDS_MAX: usize = 512;
+/// Messages of the control core in a row.
+const MESSAGES_MAX: usize = 512;
+/// How long accepting pauses when the kernel has no descriptors or memory left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A shard with its surroundings.
+pub struct ShardCore {
+    shard: Shard<ClientSocket>,
+    poller: Poller,
+    /// Gone while draining.
+    listener: Option<Listener>,
+    link: ControlLink,
+    clock: Clock,
+    scratch: Vec<u8>,
+    /// Connections with more to read than they were allowed at a time, and whether their end is announced.
+    unread: VecDeque<(ConnectionId, bool)>,
+    accept: Accepting,
+    complaints: Sparingly,
+    ending: bool,
+}
+
+/// Whether the listener is watched.
+enum Accepting {
+    Watched,
+    /// Until then the kernel has nothing left for us.
+    PausedUntil(Moment),
+}
+
+impl ShardCore {
+    /// Puts a shard into its surroundings.
+    pub fn new(
+        shard: Shard<ClientSocket>,
+        listener: Listener,
+        link: ControlLink,
+        clock: Clock,
+    ) -> io::Result<ShardCore> {
+        let poller = Poller::new(EVENTS_MAX)?;
+        poller.add_level(&listener, LISTENER_KEY)?;
+        poller.add(link.bell(), BELL_KEY)?;
+        Ok(ShardCore {
+            shard,
+            poller,
+            listener: Some(listener),
+            link,
+            clock,
+            scratch: vec![0; SCRATCH_BYTES],
+            unread: VecDeque::new(),
+            accept: Accepting::Watched,
+            complaints: Sparingly::default(),
+            ending: false,
+        })
+    }
+
+    fn ready(&mut self, readiness: Readiness) {
+        match readiness.key {
+            BELL_KEY => {}
+            LISTENER_KEY => self.accept_some(),
+            key => {
+                let id = ConnectionId::from_key(key);
+                if readiness.writable {
+                    self.shard.writable(id, self.clock.now());
+                }
+                if readiness.readable || readiness.hung_up {
+                    self.read_some(id, readiness.hung_up);
+                }
+            }
+        }
+    }
+
+    fn read_some(&mut self, id: ConnectionId, hung_up: bool) {
+        for _ in 0..READS_MAX {
+            let Some(socket) = self.shard.socket(id) else { return };
+            match socket.receive(&mut self.scratch) {
+                Received::Blocked => return,
+                Received::Ended => return self.shard.ended(id, self.clock.now()),
+                Received::Bytes(count) => {
+                    let Some(bytes) = self.scratch.get_mut(..count) else { return };
+                    if !self.shard.receive(id, bytes, self.clock.now()) {
+                        return;
+                    }
+                    // A short read has emptied the socket, unless the end came with these bytes: that is announced
+                    // with the same edge.
+                    if count < SCRATCH_BYTES && !hung_up {
+                        return;
+                    }
+                }
+            }
+        }
+        self.unread.push_back((id, hung_up));
+    }
+
+    fn accept_some(&mut self) {
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok(None) => return,
+                Ok(Some(socket)) => self.admit(socket),
+                Err(error) => return self.pause_accepting(&error),
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: ClientSocket) {
+        let Some(id) = self.shard.admit(socket, self.clock.now()) else { return };
+        let Some(socket) = self.shard.socket(id) else { return };
+        if let Err(error) = self.poller.add(socket, id.key()) {
+            self.shard.metrics_mut().accept_failures.add("epoll");
+            self.complain("Cannot watch a connection", &error);
+            self.shard.ended(id, self.clock.now());
+            return;
+        }
+        // What came before the socket was watched is announced as an edge by the registration itself.
+    }
+
+    /// No descriptors or memory: those who are connected are served, and the kernel keeps the others waiting.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        self.shard.metrics_mut().accept_failures.add("resources");
+        self.complain("Cannot accept a connection", error);
+        let Some(listener) = &self.listener else { return };
+        if self.poller.remove(listener).is_ok() {
+            self.accept = Accepting::PausedUntil(self.clock.now() + ACCEPT_PAUSE);
+        }
+    }
+
+    fn resume_accepting(&mut self, now: Moment) {
+        let Accepting::PausedUntil(until) = self.accept else { return };
+        let Some(listener) = &self.listener else { return };
+        if now >= until && self.poller.add_level(listener, LISTENER_KEY).is_ok() {
+            self.accept = Accepting::Watched;
+        }
+    }
+
+    fn take_messages(&mut self) {
+        for _ in 0..MESSAGES_MAX {
+            if self.shard.is_fanning_out() && self.fan_out() {
+                return;
+            }
+            let Some(message) = self.link.receive() else { return };
+            if matches!(message, ToShard::Drain(_)) {
+                // Closing it also takes it out of the epoll instance.
+                self.listener = None;
+            }
+            self.shard.handle(message, self.clock.now());
+        }
+    }
+
+    fn fan_out(&mut self) -> bool {
+        self.shard.fan_out(SENDS_MAX, self.clock.now())
+    }
+
+    fn complain(&mut self, what: &'static str, error: &io::Error) {
+        if let Some(suppressed) = self.complaints.allow(what, self.clock.now()) {
+            let fields = [("error", log::Value::Shown(error)), ("suppressed", suppressed.into())];
+            log::warn(what, &fields);
+        }
+    }
+
+    fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let resume = match self.accept {
+            Accepting::PausedUntil(until) => Some(until),
+            Accepting::Watched => None,
+        };
+        self.shard.next_tick(now).into_iter().chain(resume).min()
+    }
+}
+
+impl Core for ShardCore {
+    fn turn(&mut self, events: usize) -> Turn {
+        let began = self.clock.now();
+        for index in 0..events {
+            if let Some(readiness) = self.poller.take(index) {
+                self.ready(readiness);
+            }
+        }
+        for _ in 0..self.unread.len() {
+            if let Some((id, hung_up)) = self.unread.pop_front() {
+                self.read_some(id, hung_up);
+            }
+        }
+        self.take_messages();
+        let now = self.clock.now();
+        self.resume_accepting(now);
+        self.shard.tick(now);
+        for message in self.shard.take_outgoing() {
+            self.link.send(message);
+        }
+        let is_sent = self.link.flush();
+        if self.shard.is_drained() {
+            if self.ending && is_sent {
+                return Turn::Done;
+            }
+            self.ending = true;
+        }
+        if events > 0 {
+            let ended = self.clock.now();
+            self.shard.metrics_mut().turns.record(began, ended);
+        }
+        let is_busy = self.shard.is_fanning_out() || self.link.has_mail() || !self.unread.is_empty();
+        if is_busy || !is_sent { Turn::Busy } else { Turn::Idle(self.next_deadline(now)) }
+    }
+
+    fn poller(&mut self) -> &mut Poller {
+        &mut self.poller
+    }
+
+    fn bell(&self) -> &Bell {
+        self.link.bell()
+    }
+
+    fn has_mail(&self) -> bool {
+        self.link.has_mail()
+    }
+}
