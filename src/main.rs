@@ -72,7 +72,8 @@ fn serve() -> ExitCode {
     };
     let (postgres, limits) = (config.postgres.clone(), config.limits.clone());
     let database = Box::new(move |resolver| {
-        let database = PostgresDatabase::new(&postgres, &limits, resolver)?;
+        let database =
+            PostgresDatabase::new(&postgres, &limits, resolver).map_err(std::io::Error::other)?;
         Ok(Box::new(database) as Box<dyn Database>)
     });
     finish(boot::run(config, Surroundings { database, front_page: None }))

@@ -81,7 +81,7 @@ impl ControlCore {
         poller.add(&parts.signals, SIGNALS_KEY)?;
         poller.add(&parts.bell, BELL_KEY)?;
         let resolver = Resolver::new(&poller)?;
-        let redis = Redis::new(&parts.redis, &Arc::new(parts.limits.clone()), resolver.clone())?;
+        let redis = Redis::new(&parts.redis, &Arc::new(parts.limits.clone()), &resolver)?;
         let database = (parts.database)(resolver)?;
         Ok(ControlCore {
             control: Control::new(&parts.limits, parts.links.len()),
@@ -125,7 +125,9 @@ impl ControlCore {
                 log::error("Lost the connection to Redis", &[("reason", (&reason).into())]);
                 control.redis_lost();
             }
-            RedisEvent::Trouble(text) => log::error("Redis Client Error!", &[("err", (&text).into())]),
+            RedisEvent::Trouble(text) => {
+                log::error("Redis Client Error!", &[("err", (&text).into())])
+            }
         });
     }
 

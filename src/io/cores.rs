@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::cores::{CoresConfig, Pin};
-use crate::hub::interest::SHARDS_MAX;
+use crate::hub::shard_set::SHARDS_MAX;
 
 /// From so many processors on, the control core gets one of its own. With fewer it shares one with a shard: what it
 /// does for an event is little against what shards do for its readers.
@@ -57,7 +57,9 @@ impl Plan {
         };
         let shards = config.shards.unwrap_or(shard_cpus.len()).max(1);
         if shards > SHARDS_MAX {
-            return Err(format!("{shards} shards were asked for, at most {SHARDS_MAX} are possible"));
+            return Err(format!(
+                "{shards} shards were asked for, at most {SHARDS_MAX} are possible"
+            ));
         }
         let on = |cpu: usize| is_pinned.then_some(cpu);
         Ok(Plan {

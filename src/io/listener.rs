@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
-        let directory = std::env::temp_dir().join(format!("trunkline-listen-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("trunkline-listen-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("socket");
         let listen_on = Listen::Unix(path.clone());

@@ -226,7 +226,8 @@ impl Core for ShardCore {
             let ended = self.clock.now();
             self.shard.metrics_mut().turns.record(began, ended);
         }
-        let is_busy = self.shard.is_fanning_out() || self.link.has_mail() || !self.unread.is_empty();
+        let is_busy =
+            self.shard.is_fanning_out() || self.link.has_mail() || !self.unread.is_empty();
         if is_busy || !is_sent { Turn::Busy } else { Turn::Idle(self.next_deadline(now)) }
     }
 

@@ -16,48 +16,51 @@ use crate::hub::registry::{Change, Role, Subscriber};
 use crate::hub::stream::{Channel, Stream, StreamError};
 use crate::metrics::Transport;
 use crate::protocol::ids::AccountId;
-use crate::protocol::websocket::{self, Inbound, ProtocolError, Receiver};
+use crate::protocol::websocket::{self, Inbound, Partial, ProtocolError, Receiver};
 
 const UNSUBSCRIBE_FAILED: &str = r#"{"error":"Error unsubscribing from channel"}"#;
 
 impl<S: Socket> Shard<S> {
-    /// Bytes of an open WebSocket.
+    /// Bytes of a WebSocket. Once our close frame is on its way, only the client's own matters.
     pub(super) fn receive_frames(&mut self, id: ConnectionId, bytes: &mut [u8], now: Moment) {
-        let Some(connection) = self.slots.get_mut(id) else { return };
-        let Phase::WebSocket { partial, .. } = &mut connection.phase else { return };
-        let mut held = partial.take();
+        let mut held = match self.partial(id) {
+            Some(partial) => partial.take(),
+            None => return,
+        };
         let message_bytes_max = self.settings.limits.message_bytes_max;
         let mut receiver = Receiver::new(&mut held, bytes, message_bytes_max);
         loop {
-            match receiver.receive() {
-                Ok(None) => break,
-                Ok(Some(inbound)) => {
-                    self.inbound(id, inbound, now);
-                    if !self.is_open(id) {
-                        return;
-                    }
+            let received = receiver.receive();
+            let Some(connection) = self.slots.get(id) else { return };
+            match (received, &connection.phase) {
+                (Ok(None), _) => break,
+                (Ok(Some(inbound)), Phase::WebSocket { .. }) => self.inbound(id, inbound, now),
+                (Ok(Some(Inbound::Close(_))) | Err(_), Phase::Closing(_)) => {
+                    return self.farewell_heard(id, now);
                 }
-                Err(error) => {
+                (Ok(Some(_)), Phase::Closing(_)) => {}
+                (Err(error), Phase::WebSocket { .. }) => {
                     let farewell = match error {
                         ProtocolError::Frame => Farewell::ProtocolError,
                         ProtocolError::Utf8 => Farewell::InvalidText,
                         ProtocolError::TooLong => Farewell::MessageTooBig,
                     };
-                    self.end(id, farewell, now);
-                    return;
+                    return self.end(id, farewell, now);
                 }
+                _ => return,
             }
         }
-        if let Some(connection) = self.slots.get_mut(id)
-            && let Phase::WebSocket { partial, .. } = &mut connection.phase
-        {
+        if let Some(partial) = self.partial(id) {
             *partial = held;
         }
     }
 
-    fn is_open(&self, id: ConnectionId) -> bool {
-        let connection = self.slots.get(id);
-        connection.is_some_and(|connection| matches!(connection.phase, Phase::WebSocket { .. }))
+    /// What the client has begun to say.
+    fn partial(&mut self, id: ConnectionId) -> Option<&mut Option<Box<Partial>>> {
+        match &mut self.slots.get_mut(id)?.phase {
+            Phase::WebSocket { partial, .. } | Phase::Closing(partial) => Some(partial),
+            _ => None,
+        }
     }
 
     fn inbound(&mut self, id: ConnectionId, inbound: Inbound<'_>, now: Moment) {

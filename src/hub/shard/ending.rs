@@ -11,7 +11,6 @@ use crate::hub::registry::{Role, Subscriber};
 use crate::hub::stream::Channel;
 use crate::log;
 use crate::protocol::ids::{AccountId, TokenId};
-use crate::protocol::websocket::{Inbound, Receiver};
 use crate::protocol::{sse, websocket};
 
 /// The last words to an event stream that is sent away, and to an HTTP client that is too slow with its head.
@@ -86,22 +85,10 @@ impl<S: Socket> Shard<S> {
         self.shut_if_flushed(id);
     }
 
-    /// Bytes of a client to which our close frame is on its way: only its own close frame matters.
-    pub(super) fn receive_farewell(&mut self, id: ConnectionId, bytes: &mut [u8], now: Moment) {
-        let Some(connection) = self.slots.get_mut(id) else { return };
-        let Phase::Closing(partial) = &mut connection.phase else { return };
-        let mut receiver = Receiver::new(partial, bytes, self.settings.limits.message_bytes_max);
-        let done = loop {
-            match receiver.receive() {
-                Ok(None) => break false,
-                Ok(Some(Inbound::Close(_))) | Err(_) => break true,
-                Ok(Some(_)) => {}
-            }
-        };
-        if done {
-            self.linger(id, now);
-            self.shut_if_flushed(id);
-        }
+    /// The client has answered our close frame, or says nonsense instead.
+    pub(super) fn farewell_heard(&mut self, id: ConnectionId, now: Moment) {
+        self.linger(id, now);
+        self.shut_if_flushed(id);
     }
 
     /// The outbox of a connection has just become empty.

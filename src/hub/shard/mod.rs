@@ -121,8 +121,7 @@ impl<S: Socket> Shard<S> {
                     self.end(id, Farewell::BadRequest, now);
                 }
             }
-            Phase::WebSocket { .. } => self.receive_frames(id, bytes, now),
-            Phase::Closing(_) => self.receive_farewell(id, bytes, now),
+            Phase::WebSocket { .. } | Phase::Closing(_) => self.receive_frames(id, bytes, now),
             Phase::EventStream | Phase::Lingering => {}
         }
         self.slots.get(id).is_some()

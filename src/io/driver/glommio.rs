@@ -96,9 +96,8 @@ impl Timer {
             return Ok(());
         }
         // Zero would switch the timer off.
-        let after = deadline.map_or(Duration::ZERO, |deadline| {
-            clock.until(deadline).max(Duration::from_nanos(1))
-        });
+        let after = deadline
+            .map_or(Duration::ZERO, |deadline| clock.until(deadline).max(Duration::from_nanos(1)));
         let value = Timespec {
             tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: after.subsec_nanos().into(),
