@@ -35,6 +35,13 @@ impl Request {
         self
     }
 
+    /// Adds a parameter to the query.
+    pub fn query(mut self, name: &str, value: &str) -> Request {
+        let separator = if self.target.contains('?') { '&' } else { '?' };
+        self.target.push_str(&format!("{separator}{name}={value}"));
+        self
+    }
+
     /// The bytes to send.
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
