@@ -270,7 +270,8 @@ impl Link {
                 (State::Greeting(attempt, missing), true)
             }
             Ok(_) if now >= attempt.deadline => {
-                self.next_address(*attempt, "connect: timed out", now, poller, sink)
+                let trouble = format!("{}: timed out", attempt.upstream.awaits());
+                self.next_address(*attempt, &trouble, now, poller, sink)
             }
             Ok(_) => (State::Connecting(attempt), false),
         }

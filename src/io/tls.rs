@@ -180,3 +180,149 @@ fn serves_as_authority(error: &Error) -> bool {
 fn refused(what: &str, error: &Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("TLS: {what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ClientConnection, ServerConfig, ServerConnection};
+
+    use super::*;
+
+    type Key = PrivateKeyDer<'static>;
+
+    fn key_of(pair: &KeyPair) -> Key {
+        PrivatePkcs8KeyDer::from(pair.serialize_der()).into()
+    }
+
+    fn authority(name: &str) -> (CertificateParams, KeyPair) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (params, KeyPair::generate().unwrap())
+    }
+
+    /// An authority's certificate, and a server's that it has signed for `name`.
+    fn signed_for(name: &str) -> (CertificateDer<'static>, CertificateDer<'static>, Key) {
+        let (params, pair) = authority("authority.example");
+        let root = params.self_signed(&pair).unwrap().der().clone();
+        let server_pair = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let issuer = Issuer::from_params(&params, &pair);
+        let certificate = server.signed_by(&server_pair, &issuer).unwrap().der().clone();
+        (root, certificate, key_of(&server_pair))
+    }
+
+    fn own(root: &CertificateDer<'static>) -> Roots {
+        Roots { own: Some(vec![root.clone()].into()), extra: Arc::new([]) }
+    }
+
+    fn extra(root: &CertificateDer<'static>) -> Roots {
+        Roots { own: None, extra: vec![root.clone()].into() }
+    }
+
+    /// Shakes hands in memory; the error is the client's.
+    fn shake_hands(
+        roots: &Roots,
+        verification: Verification,
+        host: &str,
+        certificate: &CertificateDer<'static>,
+        key: &Key,
+    ) -> Result<(), Error> {
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.clone_key())?;
+        let mut server = ServerConnection::new(Arc::new(config))?;
+        let config = client_config(roots, verification, None).unwrap();
+        let mut client = ClientConnection::new(config, server_name(host).unwrap())?;
+        while client.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets()?;
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut &wire[..]).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn full_verification_wants_a_known_authority_and_the_name() {
+        let (root, server, key) = signed_for("redis.example");
+        let (other, ..) = signed_for("redis.example");
+        let full = Verification::Full;
+        for roots in [own(&root), extra(&root)] {
+            assert_eq!(shake_hands(&roots, full, "redis.example", &server, &key), Ok(()));
+            let wrong = shake_hands(&roots, full, "other.example", &server, &key).unwrap_err();
+            assert!(wrong.to_string().contains("not valid for name"), "{wrong}");
+        }
+        for roots in [own(&other), extra(&other), Roots::default()] {
+            assert!(shake_hands(&roots, full, "redis.example", &server, &key).is_err());
+        }
+    }
+
+    #[test]
+    fn addresses_are_names_too() {
+        let (root, server, key) = signed_for("::1");
+        let full = Verification::Full;
+        assert_eq!(shake_hands(&own(&root), full, "::1", &server, &key), Ok(()));
+        assert!(shake_hands(&own(&root), full, "::2", &server, &key).is_err());
+        assert!(server_name("no host").is_err());
+    }
+
+    #[test]
+    fn chain_verification_wants_a_known_authority_whatever_the_name() {
+        let (root, server, key) = signed_for("redis.example");
+        let (other, ..) = signed_for("redis.example");
+        let chain = Verification::Chain;
+        assert_eq!(shake_hands(&own(&root), chain, "other.example", &server, &key), Ok(()));
+        assert!(shake_hands(&own(&other), chain, "redis.example", &server, &key).is_err());
+    }
+
+    #[test]
+    fn without_verification_any_certificate_will_do() {
+        let (_, server, key) = signed_for("redis.example");
+        let nothing = Verification::Nothing;
+        assert_eq!(shake_hands(&Roots::default(), nothing, "x.example", &server, &key), Ok(()));
+    }
+
+    #[test]
+    fn a_configured_certificate_is_trusted_though_it_claims_to_be_an_authority() {
+        let (params, pair) = authority("redis.example");
+        let certificate = params.self_signed(&pair).unwrap().der().clone();
+        let (key, full) = (key_of(&pair), Verification::Full);
+        let hands = |roots: &Roots, host| shake_hands(roots, full, host, &certificate, &key);
+        assert_eq!(hands(&extra(&certificate), "redis.example"), Ok(()));
+        assert!(hands(&extra(&certificate), "other.example").is_err());
+        // Another authority of the same name is not the one that was configured.
+        let (params, pair) = authority("redis.example");
+        let other = params.self_signed(&pair).unwrap().der().clone();
+        assert!(hands(&extra(&other), "redis.example").is_err());
+        assert!(hands(&Roots::default(), "redis.example").is_err());
+    }
+
+    #[test]
+    fn an_expired_certificate_is_refused_even_if_it_was_configured() {
+        let (mut params, pair) = authority("redis.example");
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        let certificate = params.self_signed(&pair).unwrap().der().clone();
+        let roots = extra(&certificate);
+        let full = Verification::Full;
+        let refused = shake_hands(&roots, full, "redis.example", &certificate, &key_of(&pair));
+        assert!(refused.unwrap_err().to_string().contains("expired"));
+    }
+
+    #[test]
+    fn a_certificate_and_a_foreign_key_are_refused_at_the_start() {
+        let (_, certificate, _) = signed_for("client.example");
+        let (.., key) = signed_for("client.example");
+        let identity = ClientIdentity { chain: vec![certificate], key: Arc::new(key) };
+        let refused = client_config(&Roots::default(), Verification::Full, Some(&identity));
+        assert!(refused.unwrap_err().to_string().contains("client certificate"));
+    }
+}

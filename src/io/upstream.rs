@@ -205,6 +205,11 @@ impl Upstream {
         self.connected && self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
     }
 
+    /// What it is waiting for while it is not established, for the text of a time-out.
+    pub fn awaits(&self) -> &'static str {
+        if self.connected { "TLS: handshake" } else { "connect" }
+    }
+
     /// TLS has been started.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()

@@ -1,5 +1,8 @@
 //! A control core that does nothing but listen to Redis.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::time::{Duration, Instant};
 
 use trunkline::config::redis::{HostPort, RedisTarget};
