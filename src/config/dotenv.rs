@@ -134,6 +134,8 @@ mod tests {
             ("A=\"one\ntwo\"\nB=2", "one\ntwo"),
             ("A='one\r\ntwo'", "one\ntwo"),
             ("A=\"say \\\"hi\\\"\"", "say \\\"hi\\\""),
+            ("A=\"x\\\"y\nz\"", "x\\\"y\nz"),
+            ("A=\"x\\\"\nB=2", "x\\"),
             ("A=\"open", "\"open"),
             ("A='a' b 'c'", "a' b 'c"),
             ("A=$HOME `date`", "$HOME `date`"),
