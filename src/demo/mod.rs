@@ -17,7 +17,7 @@ pub mod story;
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use self::accounts::{Accounts, Tokens, username};
@@ -32,35 +32,46 @@ use crate::config::{Config, Listen, RedisConfig};
 pub struct Options {
     /// Average number of events a second (`--rate`).
     pub rate: f64,
+    /// Where to listen instead of what the configuration says (`--port`).
+    pub port: Option<u16>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { rate: 3.0 }
+        Options { rate: 3.0, port: None }
     }
 }
 
 impl Options {
-    /// Reads the arguments behind `demo`: `--rate NUMBER` or `--rate=NUMBER`.
+    /// Reads the arguments behind `demo`: `--rate NUMBER` and `--port NUMBER`, or with `=` in between.
     ///
     /// # Errors
     ///
     /// A sentence for the person who typed them.
-    pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Options, String> {
+    pub fn parse(arguments: &[&str]) -> Result<Options, String> {
         let mut options = Options::default();
-        let mut arguments = arguments.into_iter();
+        let mut arguments = arguments.iter().copied();
         while let Some(argument) = arguments.next() {
-            let value = match argument.strip_prefix("--rate") {
-                Some("") => arguments.next().unwrap_or_default(),
-                Some(value) if value.starts_with('=') => value.get(1..).unwrap_or_default(),
-                _ => return Err(format!("unknown argument {argument:?}; known: --rate NUMBER")),
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, value),
+                None => (argument, arguments.next().unwrap_or_default()),
             };
-            let rate = value.parse().ok().filter(|rate: &f64| *rate > 0.0 && rate.is_finite());
-            options.rate = rate.filter(|rate| *rate <= publisher::RATE_MAX).ok_or_else(|| {
-                format!("--rate wants a number of events a second up to 1000, not {value:?}")
-            })?;
+            match name {
+                "--rate" => options.rate = Options::rate(value)?,
+                "--port" => options.port = Some(Options::port(value)?),
+                _ => return Err(format!("{name:?} is unknown; known are --rate and --port")),
+            }
         }
         Ok(options)
+    }
+
+    fn rate(value: &str) -> Result<f64, String> {
+        let rate = value.parse().ok().filter(|rate| *rate > 0.0 && *rate <= publisher::RATE_MAX);
+        rate.ok_or_else(|| format!("--rate wants events a second, up to 1000, not {value:?}"))
+    }
+
+    fn port(value: &str) -> Result<u16, String> {
+        value.parse().map_err(|_| format!("--port wants a number up to 65535, not {value:?}"))
     }
 }
 
@@ -97,6 +108,13 @@ pub fn prepare(options: Options, mut config: Config) -> io::Result<Demo> {
     let broker = Broker::start()?;
     let publisher = Publisher::start(broker.address(), options.rate)?;
     let address = broker.address();
+    if let Some(port) = options.port {
+        let ip = match config.listen {
+            Listen::Tcp(address) => address.ip(),
+            Listen::Unix(_) => Ipv4Addr::LOCALHOST.into(),
+        };
+        config.listen = Listen::Tcp(SocketAddr::new(ip, port));
+    }
     config.redis = RedisConfig {
         target: RedisTarget::Tcp(HostPort { host: address.ip().to_string(), port: address.port() }),
         user: None,
@@ -179,15 +197,13 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
-    fn the_rate_is_read_and_nothing_else_is_known() {
-        let rate = |arguments: &[&str]| Options::parse(arguments.iter().copied()).map(|o| o.rate);
-        assert_eq!(rate(&[]), Ok(3.0));
-        assert_eq!(rate(&["--rate", "0.5"]), Ok(0.5));
-        assert_eq!(rate(&["--rate=20"]), Ok(20.0));
-        for wrong in
-            [&["--rate"][..], &["--rate", "x"], &["--rate=0"], &["--rate=1e9"], &["--rates"]]
-        {
-            assert!(rate(wrong).is_err(), "{wrong:?}");
+    fn rate_and_port_are_read_and_nothing_else_is_known() {
+        let options = |rate, port| Ok(Options { rate, port });
+        assert_eq!(Options::parse(&[]), options(3.0, None));
+        assert_eq!(Options::parse(&["--rate", "0.5"]), options(0.5, None));
+        assert_eq!(Options::parse(&["--port=80", "--rate=20"]), options(20.0, Some(80)));
+        for wrong in ["--rate", "--rate=x", "--rate=0", "--rate=NaN", "--rates=1", "--port=65536"] {
+            assert!(Options::parse(&[wrong]).is_err(), "{wrong:?}");
         }
     }
 
@@ -199,8 +215,9 @@ mod tests {
                 .into();
         let (config, _) =
             config::load(&environment, &config::surroundings::RealSurroundings).unwrap();
-        let demo = prepare(Options::default(), config.clone()).unwrap();
-        assert_eq!(demo.config.listen, config.listen);
+        let options = Options { port: Some(4998), ..Options::default() };
+        let demo = prepare(options, config.clone()).unwrap();
+        assert_eq!(demo.config.listen, Listen::Tcp(([127, 0, 0, 1], 4998).into()));
         assert_eq!(demo.config.limits, config.limits);
         let RedisConfig { target, password, database, tls, .. } = &demo.config.redis;
         assert!(password.is_none() && tls.is_none() && *database == 0);
@@ -212,7 +229,7 @@ mod tests {
         assert_eq!(&answer, b"+PONG\r\n");
 
         assert!(demo.banner.contains("D E M O N S T R A T I O N"));
-        assert!(demo.banner.contains("http://127.0.0.1:4999/"));
+        assert!(demo.banner.contains("http://127.0.0.1:4998/"));
         assert!(demo.banner.contains(&format!("redis-cli -p {port} PUBLISH")));
         assert!(serde_json::from_str::<serde_json::Value>(HELLO).is_ok());
         drop(demo.running);
