@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use trunkline::boot::{self, BootError, Surroundings};
 use trunkline::config::{self, Config};
+use trunkline::demo::{self, Demo};
 use trunkline::io::database::Database;
 use trunkline::io::postgres::PostgresDatabase;
 use trunkline::log;
@@ -79,8 +80,30 @@ fn serve() -> ExitCode {
     finish(boot::run(config, Surroundings { database, front_page: None }))
 }
 
-fn demo(_options: &[&str]) -> ExitCode {
-    ExitCode::from(WRONG_USAGE)
+fn demo(arguments: &[&str]) -> ExitCode {
+    let options = match demo::Options::parse(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprint!("{error}\n\n{USAGE}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    let config = match configured() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let Demo { config, accounts, page, banner, running } = match demo::prepare(options, config) {
+        Ok(demo) => demo,
+        Err(error) => {
+            eprintln!("the demonstration cannot start: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    eprint!("{banner}");
+    let database = Box::new(move |_| Ok(Box::new(accounts) as Box<dyn Database>));
+    let outcome = boot::run(config, Surroundings { database, front_page: Some(page) });
+    drop(running);
+    finish(outcome)
 }
 
 fn check_config() -> ExitCode {
