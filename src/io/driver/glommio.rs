@@ -130,6 +130,7 @@ mod tests {
             let mut poller = Poller::new(8).unwrap();
             let bell = Bell::new().unwrap();
             poller.add(&bell, 1).unwrap();
+            assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 1, "writable at first");
             for _ in 0..3 {
                 assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
                 bell.arm();
