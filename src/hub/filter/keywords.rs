@@ -1,6 +1,7 @@
-//! The keywords of all filters in one table. Keywords that search for the same are one entry with many users. Entries
-//! are found by their first characters (a gram of up to four UTF-16 units); those with the same
-//! gram stand sorted, so that one walk along the text narrows them down together.
+//! The keywords of all filters in one table. Keywords that search for the same are one entry with
+//! many users. Entries are found by their first characters (a gram of up to four UTF-16 units);
+//! those with the same gram stand sorted, so that one walk along the text narrows them down
+//! together.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -11,7 +12,8 @@ use super::FilterSlot;
 use super::fold::{Folded, fold, is_word};
 use crate::hub::question::Keyword;
 
-/// Units of a keyword that the table looks at first. Few keywords of people share four characters by chance.
+/// Units of a keyword that the table looks at first. Few keywords of people share four characters
+/// by chance.
 const GRAM_UNITS: usize = 4;
 
 /// All keywords.
@@ -22,8 +24,8 @@ pub(super) struct Keywords {
     free: Vec<KeywordId>,
     /// By gram, sorted by [`Entry::cmp_pattern`]. Never empty.
     buckets: HashMap<Gram, Vec<KeywordId>>,
-    /// Buckets by the length of their gram, less one, so that a text is not searched for lengths that
-    /// no keyword has.
+    /// Buckets by the length of their gram, less one, so that a text is not searched for lengths
+    /// that no keyword has.
     buckets_by_length: [usize; GRAM_UNITS],
 }
 
@@ -72,7 +74,7 @@ struct Pattern {
     boundary_after: bool,
 }
 
-/// The first units of a keyword, sixteen bits each; how many they are stands in the upper half of the key.
+/// The first units of a keyword, sixteen bits each, and how many they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Gram {
     units: u64,
@@ -85,8 +87,8 @@ impl Keywords {
         self.buckets.is_empty()
     }
 
-    /// A filter uses a keyword, at this place among its own. `None` if it is empty, which never matches, or if
-    /// the filter has one of the same pattern before it.
+    /// A filter uses a keyword, at this place among its own. `None` if it is empty, which never
+    /// matches, or if the filter has one of the same pattern before it.
     pub(super) fn add(
         &mut self,
         keyword: &Keyword,
@@ -136,7 +138,8 @@ impl Keywords {
         found.occurrences
     }
 
-    /// Looks for all keywords of a bucket at one place of the text, `depth` units of which are known to agree.
+    /// Looks for all keywords of a bucket at one place of the text, `depth` units of which are
+    /// known to agree.
     fn search(
         &self,
         bucket: &[KeywordId],
@@ -147,24 +150,34 @@ impl Keywords {
     ) {
         let mut candidates = bucket;
         loop {
+            // Mostly there is one left: comparing it whole is much cheaper than going on by units.
+            if let &[id] = candidates {
+                return self.compare_whole(id, text, start, found);
+            }
             // The sorted order puts those that end here before those that go on.
             while let Some((&id, others)) = candidates.split_first()
-                && let Some(pattern) = self.pattern(id)
-                && pattern.units.len() == depth
+                && self.pattern(id).is_some_and(|pattern| pattern.units.len() == depth)
             {
-                let agrees = (!pattern.boundary_before || text.is_boundary(start))
-                    && (!pattern.boundary_after || text.is_boundary(start + depth));
-                if agrees {
-                    found.add(Occurrence { keyword: id, start, length: depth });
-                }
+                self.compare_whole(id, text, start, found);
                 candidates = others;
-            }
-            if candidates.is_empty() {
-                return;
             }
             let Some(&unit) = text.units().get(start + depth) else { return };
             candidates = self.narrow(candidates, depth, unit);
+            if candidates.is_empty() {
+                return;
+            }
             depth += 1;
+        }
+    }
+
+    fn compare_whole(&self, id: KeywordId, text: &Folded, start: usize, found: &mut Found) {
+        let Some(pattern) = self.pattern(id) else { return };
+        let length = pattern.units.len();
+        let agrees = text.units().get(start..).is_some_and(|rest| rest.starts_with(&pattern.units))
+            && (!pattern.boundary_before || text.is_boundary(start))
+            && (!pattern.boundary_after || text.is_boundary(start + length));
+        if agrees {
+            found.add(Occurrence { keyword: id, start, length });
         }
     }
 
