@@ -1,4 +1,5 @@
-//! A message of Rails, parsed once: what it is called and what it carries (streaming-api.md, "Events").
+//! A message of Rails, parsed once: what it is called and what it carries (streaming-api.md,
+//! "Events").
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,7 +28,8 @@ pub enum Dropped {
     NotJson,
     /// JSON, but no object with a truthy `event`.
     NoEvent,
-    /// `payload` is missing, null, false, 0 or an empty string (`filters_changed` on home channels).
+    /// `payload` is missing, null, false, 0 or an empty string (`filters_changed` on home
+    /// channels).
     NoPayload,
 }
 
@@ -213,6 +215,12 @@ mod tests {
             assert_eq!(event.payload_json(), br#"{"a":1}"#);
             assert_eq!(event.kind(), Kind::Update);
         }
+    }
+
+    #[test]
+    fn members_that_do_not_count_are_not_kept() {
+        let event = parse(r#"{"event":"e","queued_at":12345678,"payload":1}"#).unwrap();
+        assert!(!event.text.windows(4).any(|part| part == b"1234"));
     }
 
     #[test]

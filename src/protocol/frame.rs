@@ -1,5 +1,6 @@
-//! An event as bytes for sockets. What all readers of an event share is serialised once ([`Body`], in the control
-//! core); a shard puts a label in front and, for readers with matching custom filters, an annotation at the end.
+//! An event as bytes for sockets. What all readers of an event share is serialised once ([`Body`],
+//! in the control core); a shard puts a label in front and, for readers with matching custom
+//! filters, an annotation at the end.
 
 use std::ops::BitOr;
 
@@ -93,9 +94,9 @@ impl Annotation {
 }
 
 impl Body {
-    /// Serialises an event for the wanted transports. `annotate`: it is a status on a filtered stream without a
-    /// key `filtered` of its own, so each reader's `filtered` goes last into the payload. Ignored if the
-    /// payload is no object.
+    /// Serialises an event for the wanted transports. `annotate`: it is a status on a filtered
+    /// stream without a key `filtered` of its own, so each reader's `filtered` goes last into the
+    /// payload. Ignored if the payload is no object.
     pub fn new(event: &Event, wants: Wants, annotate: bool) -> Body {
         let annotated = annotate && event.payload_form() == Form::Object;
         Body {
@@ -106,9 +107,9 @@ impl Body {
     }
 
     /// A complete, unmasked text frame with its header:
-    /// `{"stream":LABEL,"event":NAME,"payload":"…"}`. `label` is JSON text (see [`label_json`]). Without an
-    /// annotation, an annotated body says `"filtered":[]`. `None` if the body was not built for WebSockets:
-    /// the reader came after the event.
+    /// `{"stream":LABEL,"event":NAME,"payload":"…"}`. `label` is JSON text (see [`label_json`]).
+    /// Without an annotation, an annotated body says `"filtered":[]`. `None` if the body was not
+    /// built for WebSockets: the reader came after the event.
     pub fn websocket_frame(&self, label: &str, annotation: Option<&Annotation>) -> Option<Vec<u8>> {
         let rest = &self.websocket.as_ref()?.rest;
         let annotation = annotation.map_or(&b"[]"[..], |annotation| &annotation.escaped);
@@ -233,8 +234,15 @@ mod tests {
         // ws-payload-forms.txt
         for (message, expected) in [
             (
-                r#"{"event":"update","payload":{"s":"\u003cp\u003e \u2028 \u00e9 \/ \ud83d\ude00 \u0000 \u007f","t":"é😀"}}"#,
-                "\"update\",\"payload\":\"{\\\"s\\\":\\\"<p> \u{2028} é / 😀 \\\\u0000 \u{7f}\\\",\\\"t\\\":\\\"é😀\\\"}\"",
+                concat!(
+                    r#"{"event":"update","payload":{"s":"\u003cp\u003e \u2028 \u00e9 \/"#,
+                    r#" \ud83d\ude00 \u0000 \u007f","t":"é😀"}}"#,
+                ),
+                concat!(
+                    r#""update","payload":"{\"s\":\"<p>"#,
+                    " \u{2028} é / 😀 \\\\u0000 \u{7f}",
+                    r#"\",\"t\":\"é😀\"}""#,
+                ),
             ),
             (
                 r#"{"event":"update","payload":{"s":"\ud800 lone"}}"#,

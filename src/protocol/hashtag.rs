@@ -4,16 +4,17 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_canonical;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// The spelling of `tag` in its channel (streaming-api.md, "SSE paths", `TAG`): NFKC, lowercase, accented
-/// Latin letters without their accents, and nothing but letters, numbers, `_`, `·` and ZWNJ. May be empty:
-/// the Node server subscribes to `timeline:hashtag:` then (ws-hashtag-normalised.txt).
+/// The spelling of `tag` in its channel (streaming-api.md, "SSE paths", `TAG`): NFKC, lowercase,
+/// accented Latin letters without their accents, and nothing but letters, numbers, `_`, `·` and
+/// ZWNJ. May be empty: the Node server subscribes to `timeline:hashtag:` then
+/// (ws-hashtag-normalised.txt).
 pub fn normalise(tag: &str) -> String {
     let composed: String = tag.nfkc().collect();
     composed.to_lowercase().chars().map(without_accent).filter(|&char| is_kept(char)).collect()
 }
 
-/// Folds the accented letters of Latin-1 and Latin Extended-A to ASCII: by decomposition, and by a list for those
-/// that Unicode does not take apart. `ß`, `æ`, `œ` and `þ` are letters of their own.
+/// Folds the accented letters of Latin-1 and Latin Extended-A to ASCII: by decomposition, and by a
+/// list for those that Unicode does not take apart. `ß`, `æ`, `œ` and `þ` are letters of their own.
 fn without_accent(char: char) -> char {
     match char {
         'ø' => 'o',

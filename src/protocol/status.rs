@@ -10,8 +10,8 @@ use crate::protocol::ids::AccountId;
 use crate::protocol::json;
 use crate::protocol::status_text::StatusText;
 
-/// A status whose readers cannot be checked: no account, ids that are no ids, or no object at all. It is
-/// withheld from filtered streams and counted.
+/// A status whose readers cannot be checked: no account, ids that are no ids, or no object at all.
+/// It is withheld from filtered streams and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uncheckable;
 
@@ -210,6 +210,27 @@ mod tests {
             assert_eq!((facts.domain, facts.language), (None, None));
             assert!(!facts.local_only);
             assert_eq!(facts.text.parts, ["", ""]);
+        }
+    }
+
+    #[test]
+    fn an_acct_without_a_domain_has_none() {
+        for (acct, domain) in [
+            ("bob@", None),
+            ("bob", None),
+            ("bob@a.example", Some("a.example")),
+            ("b@c@d", Some("c")),
+        ] {
+            let event = status(&format!(r#"{{"id":"1","username":"bob","acct":"{acct}"}}"#), "");
+            assert_eq!(event.status().unwrap().domain.as_deref(), domain, "{acct}");
+        }
+    }
+
+    #[test]
+    fn only_true_makes_a_status_local_only() {
+        for (value, expected) in [("true", true), ("false", false), ("null", false), ("1", false)] {
+            let event = status(ALICE, &format!(",\"local_only\":{value}"));
+            assert_eq!(event.status().unwrap().local_only, expected, "{value}");
         }
     }
 

@@ -9,13 +9,15 @@ use html5gum::{Span, Tokenizer};
 /// The parts of a status that people wrote. Borrows from the event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusText<'event> {
-    /// Spoiler text, content, poll option titles, media descriptions: in this order, empty where null.
+    /// Spoiler text, content, poll option titles, media descriptions: in this order, empty where
+    /// null.
     pub(crate) parts: Vec<Cow<'event, str>>,
 }
 
 impl StatusText<'_> {
-    /// The parts joined by blank lines, as plain text: `<br>` is a line break, `</p><p>` a blank line, of the
-    /// rest of the HTML the text remains. Every part counts as HTML, as the Node server has it.
+    /// The parts joined by blank lines, as plain text: `<br>` is a line break, `</p><p>` a blank
+    /// line, of the rest of the HTML the text remains. Every part counts as HTML, as the Node
+    /// server has it.
     pub fn plain(&self) -> String {
         let html = with_line_breaks(&self.parts.join("\n\n"));
         // Nothing to decode or drop: most poll options and spoilers, no content of Mastodon's own.
@@ -26,8 +28,8 @@ impl StatusText<'_> {
     }
 }
 
-/// Writes line breaks for the two kinds of markup that people see as such. By their spelling, before any parsing:
-/// a `</p> <p>` or `<p class>` is left alone, as in the Node server.
+/// Writes line breaks for the two kinds of markup that people see as such. By their spelling,
+/// before any parsing: a `</p> <p>` or `<p class>` is left alone, as in the Node server.
 fn with_line_breaks(html: &str) -> String {
     let mut output = String::with_capacity(html.len());
     let mut rest = html;

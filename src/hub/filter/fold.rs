@@ -1,5 +1,6 @@
-//! Letter case as JavaScript's `i` flag without `u` sees it (ECMA-262, 22.2.2.7.3 Canonicalize): per UTF-16 unit,
-//! by its upper case, unless that is longer than one unit or would turn a non-ASCII character into ASCII.
+//! Letter case as JavaScript's `i` flag without `u` sees it (ECMA-262, 22.2.2.7.3 Canonicalize):
+//! per UTF-16 unit, by its upper case, unless that is longer than one unit or would turn a
+//! non-ASCII character into ASCII.
 
 use std::ops::Range;
 
@@ -43,8 +44,8 @@ impl<'text> Folded<'text> {
         bytes.and_then(|(start, end)| self.written.get(start..end)).unwrap_or_default()
     }
 
-    /// JavaScript's `\b` before this unit: it or the one before it is a word character, but not both. Folding
-    /// changes no answer, as it never crosses the border of ASCII.
+    /// JavaScript's `\b` before this unit: it or the one before it is a word character, but not
+    /// both. Folding changes no answer, as it never crosses the border of ASCII.
     pub(super) fn is_boundary(&self, at: usize) -> bool {
         let is_word = |at: Option<usize>| {
             at.and_then(|at| self.units.get(at)).is_some_and(|&unit| is_word(unit))

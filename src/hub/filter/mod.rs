@@ -1,14 +1,15 @@
-//! Custom filters of all accounts that read filtered streams now (streaming-api.md, "Filtering", point 4).
+//! Custom filters of all accounts that read filtered streams now (streaming-api.md, "Filtering",
+//! point 4).
 //!
 //! ```text
-//!  text ── fold ──► UTF-16 units, upper case ── walk once ──► keywords that occur, with their first place
-//!                                                             │ each is used by filters
-//!                            one annotation per account ◄── the leftmost hit of each filter
+//!  text ── fold ──► UTF-16 units ── walk once ──► keywords that occur, with their first place
+//!                                                 │ each is used by filters
+//!                    one annotation per account ◄── the leftmost hit of each filter
 //! ```
 //!
-//! The keywords of all accounts stand in one table ([`keywords`]), found by their first characters, so a status
-//! costs about the same for one account as for ten thousand: what grows is only the work for those who
-//! have a match.
+//! The keywords of all accounts stand in one table ([`keywords`]), found by their first characters,
+//! so a status costs about the same for one account as for ten thousand: what grows is only the
+//! work for those who have a match.
 
 mod fold;
 mod keywords;
@@ -24,7 +25,8 @@ use crate::protocol::ids::{AccountId, FilterId};
 use fold::Folded;
 use keywords::{KeywordId, Keywords};
 
-/// The keywords of all accounts, indexed so that a status costs about the same for one account as for thousands.
+/// The keywords of all accounts, indexed so that a status costs about the same for one account as
+/// for thousands.
 #[derive(Debug, Default)]
 pub struct FilterIndex {
     /// The filters of each known account that have a keyword, ordered by their ids.
@@ -67,8 +69,8 @@ impl FilterIndex {
         FilterIndex::default()
     }
 
-    /// Takes all custom filters of an account in place of those it had. An empty list is knowledge too. Filters
-    /// of other accounts in the list are left out.
+    /// Takes all custom filters of an account in place of those it had. An empty list is knowledge
+    /// too. Filters of other accounts in the list are left out.
     pub fn replace(&mut self, account: AccountId, mut filters: Vec<CustomFilter>) {
         self.forget(account);
         filters.sort_by_key(|filter| filter.id);
@@ -110,8 +112,8 @@ impl FilterIndex {
         !self.keywords.is_empty()
     }
 
-    /// The annotations for a status with this text ([`StatusText::plain`]), for the accounts with at least one
-    /// match. An account's annotation holds nothing of another account's filters.
+    /// The annotations for a status with this text ([`StatusText::plain`]), for the accounts with
+    /// at least one match. An account's annotation holds nothing of another account's filters.
     ///
     /// [`StatusText::plain`]: crate::protocol::status_text::StatusText::plain
     pub fn matches(&self, text: &str, now: UnixMillis) -> HashMap<AccountId, Arc<Annotation>> {

@@ -52,7 +52,8 @@ pub(super) fn string(text: &str) -> Vec<u8> {
     output
 }
 
-/// The names of Mastodon's REST API. A number that nobody knows yet warns, which clients understand.
+/// The names of Mastodon's REST API. A number that nobody knows yet warns, which clients
+/// understand.
 fn action(number: i32) -> &'static str {
     match number {
         1 => "hide",
@@ -75,8 +76,8 @@ fn write_date(unix_millis: i64, output: &mut Vec<u8>) {
         write!(output, "-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z\"");
 }
 
-/// The Gregorian year, month and day of a day since 1970-01-01. Counts in years that begin in March, so that the
-/// leap day comes last, and in eras of 400 years = 146,097 days.
+/// The Gregorian year, month and day of a day since 1970-01-01. Counts in years that begin in
+/// March, so that the leap day comes last, and in eras of 400 years = 146,097 days.
 fn civil_date(day: i64) -> (i64, i64, i64) {
     let day = day + 719_468;
     let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));

@@ -67,12 +67,22 @@ fn captured_filters() -> Vec<CustomFilter> {
 fn every_step_of_the_capture_gets_its_annotation() {
     let warn = |found: &str| {
         format!(
-            r#"[{{"filter":{{"id":"990001","title":"Warn me","context":["home","public"],"expires_at":null,"filter_action":"warn"}},"keyword_matches":["{found}"],"status_matches":null}}]"#
+            concat!(
+                r#"[{{"filter":{{"id":"990001","title":"Warn me","context":["home","public"],"#,
+                r#""expires_at":null,"filter_action":"warn"}},"#,
+                r#""keyword_matches":["{}"],"status_matches":null}}]"#,
+            ),
+            found
         )
     };
     let hide = |found: &str| {
         format!(
-            r#"[{{"filter":{{"id":"990002","title":"Hide it","context":["public"],"expires_at":"2099-01-02T03:04:05.678Z","filter_action":"hide"}},"keyword_matches":["{found}"],"status_matches":null}}]"#
+            concat!(
+                r#"[{{"filter":{{"id":"990002","title":"Hide it","context":["public"],"#,
+                r#""expires_at":"2099-01-02T03:04:05.678Z","filter_action":"hide"}},"#,
+                r#""keyword_matches":["{}"],"status_matches":null}}]"#,
+            ),
+            found
         )
     };
     let content = |html: &str| json!({"spoiler_text": "", "content": html});

@@ -1,11 +1,12 @@
-//! Repeated keys of an object: the last value wins, at the place of the first (ECMA-262, `JSON.parse`).
+//! Repeated keys of an object: the last value wins, at the place of the first (ECMA-262,
+//! `JSON.parse`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 
-/// From this many members on, keys are compared through a hash map: comparing each with each would let a message
-/// with many keys cost the square of its length.
+/// From this many members on, keys are compared through a hash map: comparing each with each would
+/// let a message with many keys cost the square of its length.
 const COMPARED_MAX: usize = 64;
 
 /// The members of all objects that are open, the innermost last.
@@ -51,7 +52,8 @@ impl Members {
     pub(super) fn close(&mut self, output: &mut Vec<u8>, start: usize, mark: usize) {
         if self.suspicion {
             merge(output, start, self.members.get(mark..).unwrap_or_default());
-            // Outer objects with a suspicion of their own look again: it costs time, never correctness.
+            // Outer objects with a suspicion of their own look again: it costs time, never
+            // correctness.
             self.suspicion = mark > 0;
         }
         self.members.truncate(mark);
@@ -89,8 +91,8 @@ fn merge(output: &mut Vec<u8>, start: usize, members: &[Member]) {
     output.extend_from_slice(&object);
 }
 
-/// Mixes the length, the first and the last bytes: enough to tell the keys of one object apart. Whoever
-/// makes keys collide on purpose only makes [`merge`] look at them.
+/// Mixes the length, the first and the last bytes: enough to tell the keys of one object apart.
+/// Whoever makes keys collide on purpose only makes [`merge`] look at them.
 #[inline]
 fn hash(key: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,12 +1,14 @@
-//! JSON written anew as JavaScript's `JSON.stringify(JSON.parse(text))` would write it, in one pass and without a
-//! tree: whitespace and needless escapes go, keys keep their order, a repeated key keeps its first place and
-//! its last value, numbers look as ECMA-262 prints them, lone surrogates stay escaped.
+//! JSON written anew as JavaScript's `JSON.stringify(JSON.parse(text))` would write it, in one pass
+//! and without a tree: whitespace and needless escapes go, keys keep their order, a repeated key
+//! keeps its first place and its last value, numbers look as ECMA-262 prints them, lone surrogates
+//! stay escaped.
 //!
-//! Two differences from a JavaScript engine are intended. Integers stay exact at any size (there they are rounded
-//! beyond 2^53). Keys that look like array indices keep their place (there they move to the front).
+//! Two differences from a JavaScript engine are intended. Integers stay exact at any size (there
+//! they are rounded beyond 2^53). Keys that look like array indices keep their place (there they
+//! move to the front).
 //!
-//! Every event passes through here once, so this is hot: strings are copied eight bytes at a time, and
-//! nothing is allocated but the output and, per nesting level, nothing at all.
+//! Every event passes through here once, so this is hot: strings are copied eight bytes at a time,
+//! and nothing is allocated but the output and, per nesting level, nothing at all.
 
 mod keys;
 mod number;
@@ -50,9 +52,11 @@ pub fn rewrite(text: &[u8], depth_max: usize) -> Result<Vec<u8>, NotJson> {
     Ok(rewriter.output)
 }
 
-/// The text as UTF-8. What is none becomes U+FFFD, one for each maximal subpart, as Node decodes it.
+/// The text as UTF-8. What is none becomes U+FFFD, one for each maximal subpart, as Node decodes
+/// it.
 pub fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    // Asked first because the replacing decoder goes byte by byte even where there is nothing to replace.
+    // Asked first because the replacing decoder goes byte by byte even where there is nothing to
+    // replace.
     match std::str::from_utf8(text) {
         Ok(_) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(String::from_utf8_lossy(text).into_owned().into_bytes()),
@@ -125,9 +129,9 @@ impl<'text> Rewriter<'text> {
         Ok(form)
     }
 
-    /// Reads an object, but leaves the members to `visit`: it gets the key's place in the output and must read
-    /// the value. Repeated keys are the visitor's affair. What the members wrote stays in the output, without
-    /// the punctuation between them.
+    /// Reads an object, but leaves the members to `visit`: it gets the key's place in the output
+    /// and must read the value. Repeated keys are the visitor's affair. What the members wrote
+    /// stays in the output, without the punctuation between them.
     pub fn visit_object(
         &mut self,
         mut visit: impl FnMut(&mut Self, Range<usize>) -> Result<(), NotJson>,
@@ -194,7 +198,8 @@ impl<'text> Rewriter<'text> {
         Ok(())
     }
 
-    /// Reads the opening bracket; whether there is anything before the closing one, which is read too if not.
+    /// Reads the opening bracket; whether there is anything before the closing one, which is read
+    /// too if not.
     fn open(&mut self, opening: u8, closing: u8) -> Result<bool, NotJson> {
         self.expect(opening)?;
         self.skip_space();

@@ -1,5 +1,6 @@
-//! Strings: read, written anew, put inside another string, taken out again. Plain bytes are copied a word at a
-//! time: the word is appended whole and what lies behind a special byte is cut off again.
+//! Strings: read, written anew, put inside another string, taken out again. Plain bytes are copied
+//! a word at a time: the word is appended whole and what lies behind a special byte is cut off
+//! again.
 
 use std::borrow::Cow;
 
@@ -14,8 +15,8 @@ const ROOM_BYTES: usize = WORD_BYTES + 1;
 const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
 const HIGHS: u64 = u64::from_le_bytes([0x80; WORD_BYTES]);
 
-/// The new spelling of a JSON text as the content of a JSON string: quotes and backslashes get a backslash. Only
-/// for what [`super::rewrite`] wrote: there, nothing else needs one.
+/// The new spelling of a JSON text as the content of a JSON string: quotes and backslashes get a
+/// backslash. Only for what [`super::rewrite`] wrote: there, nothing else needs one.
 pub fn escape(text: &[u8], output: &mut Vec<u8>) {
     let start = output.len();
     // Room for the worst case, so that the loop below never has to ask for more.
@@ -61,8 +62,8 @@ pub fn write_string(text: &str, output: &mut Vec<u8>) {
     output.push(b'"');
 }
 
-/// The content of a string in its new spelling (with quotes). Lone surrogates become U+FFFD, as in everything
-/// that JavaScript encodes as UTF-8.
+/// The content of a string in its new spelling (with quotes). Lone surrogates become U+FFFD, as in
+/// everything that JavaScript encodes as UTF-8.
 pub fn unescape(string: &[u8]) -> Cow<'_, [u8]> {
     let content = string.get(1..string.len().saturating_sub(1)).unwrap_or_default();
     let Some(mut escape) = memchr::memchr(b'\\', content) else { return Cow::Borrowed(content) };
@@ -95,7 +96,8 @@ pub fn unescape(string: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(output)
 }
 
-/// Reads a string whose opening quote stands before `at` and appends it; the place behind its closing quote.
+/// Reads a string whose opening quote stands before `at` and appends it; the place behind its
+/// closing quote.
 pub(super) fn rewrite(input: &[u8], mut at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
     output.push(b'"');
     loop {
@@ -150,7 +152,8 @@ fn marks(word: u64) -> u64 {
     zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c))
 }
 
-/// Sets the high bit of the first byte that is zero; bytes behind it may be marked wrongly, none before it.
+/// Sets the high bit of the first byte that is zero; bytes behind it may be marked wrongly, none
+/// before it.
 #[inline(always)]
 fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
@@ -169,7 +172,8 @@ fn rewrite_escape(input: &[u8], at: usize, output: &mut Vec<u8>) -> Result<usize
     Ok(at + 2)
 }
 
-/// Reads the four digits of a UTF-16 unit at `at`, and the second half of a surrogate pair if it follows.
+/// Reads the four digits of a UTF-16 unit at `at`, and the second half of a surrogate pair if it
+/// follows.
 fn rewrite_unit(input: &[u8], at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
     let unit = hex(input.get(at..at + 4)).ok_or(NotJson)?;
     if let 0xd800..0xdc00 = unit

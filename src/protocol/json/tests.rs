@@ -58,6 +58,8 @@ fn a_repeated_key_keeps_its_first_place_and_its_last_value() {
 fn nesting_beyond_the_limit_is_refused() {
     assert!(rewrite(b"[[{}]]", 3).is_ok());
     assert!(rewrite(b"[[{}]]", 2).is_err());
+    // Neighbours do not add up.
+    assert!(rewrite(b"[[],{},[],{\"a\":[]},[]]", 3).is_ok());
     assert!(rewrite(&vec![b'['; 1_000_000], 128).is_err());
 }
 
