@@ -371,10 +371,10 @@ impl Link {
         let quiet_since = standing.asked.unwrap_or(standing.heard);
         let is_silent = now >= quiet_since + silence_max;
         // What has already come is read before the server is called silent.
-        if is_ready || is_silent {
-            if let Err(reason) = self.converse(&mut standing, now, sink) {
-                return (self.fall(standing.since, reason, now, sink), true);
-            }
+        if (is_ready || is_silent)
+            && let Err(reason) = self.converse(&mut standing, now, sink)
+        {
+            return (self.fall(standing.since, reason, now, sink), true);
         }
         if now >= standing.asked.unwrap_or(standing.heard) + silence_max {
             if standing.asked.is_some() {

@@ -387,3 +387,163 @@ fn failure(doing: &str, errno: Errno) -> io::Error {
 fn tls_failure(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::config::tls::Roots;
+    use crate::io::tls::{Verification, client_config, server_name};
+
+    const KEY: u64 = 9;
+
+    fn connected() -> (Poller, Upstream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let poller = Poller::new(8).unwrap();
+        let endpoint = Endpoint::Tcp(listener.local_addr().unwrap());
+        let upstream = Upstream::connect(&endpoint, &poller, KEY).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        (poller, upstream, peer)
+    }
+
+    /// Pumps at each edge, and only then, until the condition holds.
+    fn pump_until(
+        poller: &mut Poller,
+        upstream: &mut Upstream,
+        mut condition: impl FnMut(&mut Upstream, Pumped) -> bool,
+    ) -> io::Result<()> {
+        let mut more = false;
+        loop {
+            let pause = if more { Duration::ZERO } else { Duration::from_secs(20) };
+            let count = poller.wait(Some(pause)).unwrap();
+            assert!(more || count > 0, "no edge");
+            let pumped = upstream.pump()?;
+            if condition(upstream, pumped) {
+                return Ok(());
+            }
+            more = pumped.more;
+        }
+    }
+
+    #[test]
+    fn bytes_go_both_ways_and_edges_suffice() {
+        let (mut poller, mut upstream, mut peer) = connected();
+        upstream.send(b"ping");
+        assert_eq!(upstream.unsent(), 4);
+        pump_until(&mut poller, &mut upstream, |upstream, _| upstream.unsent() == 0).unwrap();
+        let mut bytes = [0; 4];
+        peer.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"ping");
+        peer.write_all(b"pong").unwrap();
+        pump_until(&mut poller, &mut upstream, |_, pumped| pumped.received).unwrap();
+        assert_eq!(&upstream.input()[..], b"pong");
+    }
+
+    #[test]
+    fn a_flood_is_read_in_bounded_turns_and_to_the_end() {
+        const BYTES: usize = 5 * PUMP_BYTES_MAX + 7;
+        let (mut poller, mut upstream, mut peer) = connected();
+        let writer = std::thread::spawn(move || {
+            let bytes: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
+            peer.write_all(&bytes).unwrap();
+        });
+        let (mut taken, mut ended) = (0, false);
+        while !ended {
+            pump_until(&mut poller, &mut upstream, |upstream, pumped| {
+                let input = upstream.input().split();
+                assert!(input.len() <= PUMP_BYTES_MAX + READ_BYTES);
+                assert!(
+                    input
+                        .iter()
+                        .enumerate()
+                        .all(|(at, byte)| { usize::from(*byte) == (taken + at) % 251 })
+                );
+                taken += input.len();
+                ended = pumped.ended;
+                true
+            })
+            .unwrap();
+        }
+        assert_eq!(taken, BYTES);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn the_last_words_are_heard_before_the_failure() {
+        let (mut poller, mut upstream, mut peer) = connected();
+        pump_until(&mut poller, &mut upstream, |_, pumped| pumped.established).unwrap();
+        peer.write_all(b"-ERR max number of clients reached\r\n").unwrap();
+        // Unread bytes turn the end into a reset.
+        upstream.send(b"AUTH");
+        let _ = upstream.write();
+        drop(peer);
+        let mut heard = Vec::new();
+        let mut ended = false;
+        for _ in 0..10 {
+            match upstream.pump() {
+                Ok(pumped) => ended |= pumped.ended,
+                Err(error) => {
+                    assert!(error.to_string().starts_with("read: Connection reset"), "{error}");
+                    ended = true;
+                }
+            }
+            heard.extend_from_slice(&upstream.input().split());
+        }
+        assert!(ended);
+        assert_eq!(heard, b"-ERR max number of clients reached\r\n");
+    }
+
+    #[test]
+    fn a_refused_connection_says_so() {
+        let poller = Poller::new(8).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut poller = poller;
+        let refused = Upstream::connect(&Endpoint::Tcp(address), &poller, KEY)
+            .and_then(|mut upstream| pump_until(&mut poller, &mut upstream, |_, _| false));
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.to_string(), "connect: Connection refused (os error 111)");
+        let nowhere = Endpoint::Unix("/nowhere/socket".into());
+        let error = Upstream::connect(&nowhere, &poller, KEY).err().unwrap();
+        assert_eq!(error.to_string(), "connect: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn a_unix_socket_is_established_at_once() {
+        let path = std::env::temp_dir().join(format!("upstream-{}", std::process::id()));
+        let _listener = UnixListener::bind(&path).unwrap();
+        let poller = Poller::new(8).unwrap();
+        let upstream = Upstream::connect(&Endpoint::Unix(path.clone()), &poller, KEY).unwrap();
+        assert!(upstream.is_established());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn tls_does_not_begin_behind_plain_text() {
+        let (mut poller, mut upstream, mut peer) = connected();
+        peer.write_all(b"S and something that somebody in the middle has added").unwrap();
+        pump_until(&mut poller, &mut upstream, |_, pumped| pumped.received).unwrap();
+        let _ = upstream.input().split_to(1);
+        let config = client_config(&Roots::default(), Verification::Full, None).unwrap();
+        let name = server_name("db.example").unwrap();
+        assert!(upstream.start_tls(Arc::clone(&config), name.clone()).is_err());
+        upstream.input().clear();
+        assert!(upstream.start_tls(config, name).is_ok());
+        assert!(upstream.is_encrypted() && !upstream.is_established());
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_during_the_handshake_is_a_failure_of_tls() {
+        let (mut poller, mut upstream, peer) = connected();
+        let config = client_config(&Roots::default(), Verification::Full, None).unwrap();
+        upstream.start_tls(config, server_name("db.example").unwrap()).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        let error = pump_until(&mut poller, &mut upstream, |_, _| false).unwrap_err();
+        assert_eq!(error.to_string(), "TLS: the server hung up during the handshake");
+    }
+}

@@ -82,20 +82,20 @@ impl Core {
 
     /// The texts of all troubles so far.
     pub fn troubles(&self) -> Vec<&str> {
-        let trouble = |event| match event {
-            &RedisEvent::Trouble(ref text) => Some(text.as_str()),
+        let texts = self.events.iter().filter_map(|event| match event {
+            RedisEvent::Trouble(text) => Some(text.as_str()),
             _ => None,
-        };
-        self.events.iter().filter_map(trouble).collect()
+        });
+        texts.collect()
     }
 
     /// The reasons of all losses so far.
     pub fn losses(&self) -> Vec<&str> {
-        let loss = |event| match event {
-            &RedisEvent::Lost { ref reason } => Some(reason.as_str()),
+        let reasons = self.events.iter().filter_map(|event| match event {
+            RedisEvent::Lost { reason } => Some(reason.as_str()),
             _ => None,
-        };
-        self.events.iter().filter_map(loss).collect()
+        });
+        reasons.collect()
     }
 
     pub fn turn(&mut self) {
