@@ -153,7 +153,8 @@ pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
 }
 
-fn parse_head(head: &[u8]) -> Response {
+/// Parses a head, from the status line to the empty line.
+pub fn parse_head(head: &[u8]) -> Response {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.trim_end().split("\r\n");
     let status_line = lines.next().unwrap_or_default().to_string();

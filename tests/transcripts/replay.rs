@@ -108,6 +108,8 @@ impl Replay<'_> {
             .strip_prefix("connection ")
             .and_then(|rest| rest.strip_suffix(" opened")?.parse().ok())
         {
+            // The captures read one connection at a time: those before are not heard of again.
+            self.connections.clear();
             let connection = Connection::open(self.world.server.connect());
             self.connections.insert(number, connection);
             return Ok(());

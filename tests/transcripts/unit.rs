@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::Response;
-use crate::support::http::{decode_chunk, find, take_response};
+use crate::support::http::{decode_chunk, find, parse_head, take_response};
 
 /// Something complete that a server has sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -133,11 +133,8 @@ impl Decoder {
     fn take_answer(&mut self, ended: bool) -> Option<Unit> {
         if self.head_only {
             let length = find(&self.bytes, b"\r\n\r\n")? + 4;
-            let mut head: Vec<u8> = self.bytes.drain(..length).collect();
-            head.truncate(length - 2);
-            head.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-            return take_response(&mut head, ended)
-                .map(|response| Unit::Answer(Answer::of(response)));
+            let head: Vec<u8> = self.bytes.drain(..length).collect();
+            return Some(Unit::Answer(Answer::of(parse_head(&head))));
         }
         let response = take_response(&mut self.bytes, ended)?;
         self.mode = match response.status {
