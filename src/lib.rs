@@ -1,16 +1,17 @@
-//! Trunkline: a streaming server for Mastodon. Redis pub/sub in, WebSocket and server-sent events out,
-//! to as many clients as the kernel can hold sockets for. One process, one thread per core, no locks.
+//! Trunkline: a streaming server for Mastodon. Redis pub/sub in, WebSocket and server-sent events
+//! out, to as many clients as the kernel can hold sockets for. One process, one thread per core, no
+//! locks.
 //!
 //! ```text
 //!             PUBLISH                     bodies, serialised once
-//!   Rails ───────────► Redis ──► control core ═══════════════╗   mesh: bounded lock-free channels,
-//!                                  ▲   │ parse once          ║   one pair per shard, each with a doorbell
-//!                                  │   │ judge once          ║
+//!   Rails ───────────► Redis ──► control core ═══════════════╗   mesh: bounded lock-free
+//!                                  ▲   │ parse once          ║   channels, one pair per shard,
+//!                                  │   │ judge once          ║   each with a doorbell
 //!             interest, questions  │   │ serialise once      ║
 //!                                  │   ▼                     ▼
-//!                                  ╚══════════ shard core 0 … shard core N-1    pinned, SO_REUSEPORT
-//!   Postgres ◄── control core                  │ own listener, own connections, own registry
-//!        tokens, lists, settings, blocks       ▼
+//!                                  ╚══════════ shard core 0 … shard core N-1    pinned
+//!   Postgres ◄── control core                  │ own listener (SO_REUSEPORT), connections,
+//!        tokens, lists, settings, blocks       ▼ registry
 //!                                          sockets of the clients
 //! ```
 //!
@@ -21,25 +22,29 @@
 //! what we were told    bytes, values   decisions   sockets, threads, time
 //! ```
 //!
-//! A file imports only from its own stratum or one to its left (`tests/tidy.rs` holds it). `protocol` and
-//! `hub` do no I/O, read no clock and spawn nothing: bytes and times come in, bytes and effects go out.
+//! A file imports only from its own stratum or one to its left (`tests/tidy.rs` holds it).
+//! `protocol` and `hub` do no I/O, read no clock and spawn nothing: bytes and times come in, bytes
+//! and effects go out.
 //!
 //! # Reading order
 //!
 //! 1. [`hub::stream`]: the one table of streams, their channels, labels and scopes.
 //! 2. [`protocol::event`] and [`protocol::frame`]: a Redis message becomes bytes for sockets.
-//! 3. [`hub::shard`]: the life of a connection; [`hub::registry`], [`hub::outbox`], [`hub::farewell`].
+//! 3. [`hub::shard`]: the life of a connection; [`hub::registry`], [`hub::outbox`],
+//!    [`hub::farewell`].
 //! 4. [`hub::control`]: the life of an event; [`hub::interest`], [`hub::verdict`], [`hub::filter`].
 //! 5. [`io`]: the sockets and threads around these values; [`io::driver`] turns them.
 //!
 //! # Walls that were moved from the first design
 //!
-//! * *Labels are put on in the shard.* The control core serialises the part of a frame that all readers of an
-//!   event share (the escaped payload, by far the longest part). A shard puts the short label in front, once per
-//!   label that it really serves. The mesh then carries one body per event and knows nothing of labels.
+//! * *Labels are put on in the shard.* The control core serialises the part of a frame that all
+//!   readers of an event share (the escaped payload, by far the longest part). A shard puts the
+//!   short label in front, once per label that it really serves. The mesh then carries one body per
+//!   event and knows nothing of labels.
 //! * *The control core is a value with `turn()` too.* Its Redis and Postgres connections are plain
-//!   descriptors in its own epoll instance, so that both drivers run the very same code, nothing is ever
-//!   cancelled in mid-read, and one thread can turn both a shard and the control core on a single-core machine.
+//!   descriptors in its own epoll instance, so that both drivers run the very same code, nothing is
+//!   ever cancelled in mid-read, and one thread can turn both a shard and the control core on a
+//!   single-core machine.
 
 pub mod boot;
 pub mod config;

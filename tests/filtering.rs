@@ -203,8 +203,8 @@ fn a_verdict_on_public_costs_three_queries_for_two_thousand_readers() {
     assert!((1..=3).contains(&statements), "{statements} statements for one event");
 }
 
-/// Of ten readers each, one blocks the author, one is blocked, one mutes, one blocks the domain, one
-/// reads German only, one filters cats, and four do nothing.
+/// Of ten readers each, one blocks the author, one is blocked, one mutes, one blocks the domain,
+/// one reads German only, one filters cats, and four do nothing.
 fn relations_of_tenths(readers: u64, author: User) -> String {
     let me = "110000000000000000 + i * 1000003";
     let author = author.account();

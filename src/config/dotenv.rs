@@ -161,7 +161,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "([AB]|=|:|[ \n\r\t]|['\"`\\\\#]|export |é|\u{a0}){0,40}") {
+        fn no_text_makes_it_panic(
+            text in "([AB]|=|:|[ \n\r\t]|['\"`\\\\#]|export |é|\u{a0}){0,40}",
+        ) {
             parse(&text);
         }
     }

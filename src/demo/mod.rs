@@ -43,7 +43,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the arguments behind `demo`: `--rate NUMBER` and `--port NUMBER`, or with `=` in between.
+    /// Reads the arguments behind `demo`: `--rate NUMBER` and `--port NUMBER`, or with `=` in
+    /// between.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Feed access: which statuses a subscription may show, decided once when it is made (streaming-api.md, "Feed access").
+//! Feed access: which statuses a subscription may show, decided once when it is made
+//! (streaming-api.md, "Feed access").
 
 use crate::hub::question::FeedSettings;
 use crate::hub::session::Session;

@@ -18,7 +18,8 @@ pub enum ClientMessage {
 /// A stream that somebody named, whether or not it exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wish {
-    /// The scope `user:notification` needs, not that of every other stream. Looked at before the stream is.
+    /// The scope `user:notification` needs, not that of every other stream. Looked at before the
+    /// stream is.
     pub notifications_only: bool,
     /// The stream, or what is wrong with it.
     pub stream: Result<Stream, StreamError>,

@@ -12,8 +12,8 @@ use crate::metrics::ShardMetrics;
 use crate::protocol::frame::{Body, Wants};
 use crate::protocol::ids::{AccountId, ListId, Token, TokenId};
 
-/// A connection as others name it: a slot of a shard and whose turn it is in that slot, so that a late answer never
-/// reaches the slot's next owner.
+/// A connection as others name it: a slot of a shard and whose turn it is in that slot, so that a
+/// late answer never reaches the slot's next owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConnectionId {
     /// Index in the shard's slab.
@@ -56,8 +56,8 @@ pub enum ToControl {
         /// Who waits for the answer.
         connection: ConnectionId,
     },
-    /// A session opened whose token or account had no connection on this shard before: its system channels were
-    /// wanted just now.
+    /// A session opened whose token or account had no connection on this shard before: its system
+    /// channels were wanted just now.
     Opened {
         /// The token.
         token: TokenId,
@@ -116,7 +116,8 @@ pub enum ToShard {
     KillToken(TokenId),
     /// End every connection of an account.
     KillAccount(AccountId),
-    /// Deliveries on these channels did not fit into the mesh and are lost: their readers must come back.
+    /// Deliveries on these channels did not fit into the mesh and are lost: their readers must come
+    /// back.
     Lagged(Arc<[Channel]>),
     /// Hand in your metrics.
     TakeMetrics,

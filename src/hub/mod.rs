@@ -1,5 +1,5 @@
-//! Decisions as plain values: what a shard and the control core do with bytes, answers and time. No I/O, no
-//! clock, no threads, so that the whole server also runs in a simulator.
+//! Decisions as plain values: what a shard and the control core do with bytes, answers and time. No
+//! I/O, no clock, no threads, so that the whole server also runs in a simulator.
 
 pub mod access;
 pub mod client_message;

@@ -3,8 +3,8 @@
 use std::ops::Add;
 use std::time::Duration;
 
-/// Nanoseconds on a monotonic clock since the process started. The hub only compares and adds; whoever calls it
-/// says what time it is (`io` reads the clock, the simulator invents it).
+/// Nanoseconds on a monotonic clock since the process started. The hub only compares and adds;
+/// whoever calls it says what time it is (`io` reads the clock, the simulator invents it).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Moment(pub u64);
 

@@ -1,5 +1,5 @@
-//! What a connection could not take yet: a bounded queue of frames that is thrown away rather than flushed when its
-//! client is too slow.
+//! What a connection could not take yet: a bounded queue of frames that is thrown away rather than
+//! flushed when its client is too slow.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

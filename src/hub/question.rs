@@ -1,5 +1,5 @@
-//! What the control core asks the database, and what comes back. One question is one query, however many
-//! readers wait for it.
+//! What the control core asks the database, and what comes back. One question is one query, however
+//! many readers wait for it.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::protocol::ids::{AccountId, FilterId, ListId, Token, TokenId};
 pub enum Question {
     /// Who are the bearers of these tokens? Answer: [`Answer::Sessions`], same order and length.
     Tokens(Arc<[Token]>),
-    /// Which of these tokens are still good (not revoked, user not disabled, account not suspended)?
-    /// Answer: [`Answer::ValidTokens`].
+    /// Which of these tokens are still good (not revoked, user not disabled, account not
+    /// suspended)? Answer: [`Answer::ValidTokens`].
     StillValid(Arc<[TokenId]>),
     /// Who owns these lists? Answer: [`Answer::ListOwners`], the lists that exist.
     ListOwners(Arc<[ListId]>),
     /// The four feed access settings. Answer: [`Answer::FeedSettings`].
     FeedSettings,
-    /// Whom do blocks and mutes keep from this status? Everybody who blocks or mutes the author or anybody
-    /// mentioned, and everybody whom the author blocks. Does not depend on who reads.
+    /// Whom do blocks and mutes keep from this status? Everybody who blocks or mutes the author or
+    /// anybody mentioned, and everybody whom the author blocks. Does not depend on who reads.
     /// Answer: [`Answer::Accounts`].
     BlocksAndMutes {
         /// The author of the status.
@@ -56,7 +56,8 @@ impl Question {
 /// What the database said.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To [`Question::Tokens`]: `None` where the token is unknown, revoked, its user disabled or suspended.
+    /// To [`Question::Tokens`]: `None` where the token is unknown, revoked, its user disabled or
+    /// suspended.
     Sessions(Vec<Option<Session>>),
     /// To [`Question::StillValid`]: the good ones, in any order.
     ValidTokens(Vec<TokenId>),
@@ -77,7 +78,8 @@ pub struct Unanswered {
     pub reason: Arc<str>,
 }
 
-/// Which feeds are closed to those without the permission (table `settings`, value `--- disabled\n`).
+/// Which feeds are closed to those without the permission (table `settings`, value `---
+/// disabled\n`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedSettings {
     /// `local_live_feed_access` is `disabled`: local statuses on public streams.

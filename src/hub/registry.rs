@@ -8,7 +8,8 @@ use crate::hub::message::ConnectionId;
 use crate::hub::stream::Channel;
 use crate::protocol::frame::Wants;
 
-/// One subscription as the channel sees it: who, through which stream, with which access. Twelve bytes.
+/// One subscription as the channel sees it: who, through which stream, with which access. Twelve
+/// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Subscriber {
     /// The connection.
@@ -104,7 +105,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Adds a subscription. The same connection in the same role twice on one channel is the caller's mistake.
+    /// Adds a subscription. The same connection in the same role twice on one channel is the
+    /// caller's mistake.
     pub fn add(&mut self, channel: &Channel, subscriber: Subscriber) -> Change {
         match self.channels.entry(channel.clone()) {
             Entry::Vacant(entry) => {
@@ -261,7 +263,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_registry_is_the_set_of_its_subscriptions(
-            steps in prop::collection::vec((any::<bool>(), 0_u32..200, 0_i64..3, any::<bool>()), 1..600),
+            steps in prop::collection::vec(
+                (any::<bool>(), 0_u32..200, 0_i64..3, any::<bool>()),
+                1..600,
+            ),
         ) {
             let mut registry = Registry::default();
             let mut model: BTreeMap<i64, BTreeMap<u32, bool>> = BTreeMap::new();
@@ -272,9 +277,8 @@ mod tests {
                 let change = if add {
                     if readers.contains_key(&slot) { continue }
                     readers.insert(slot, event_stream);
-                    let subscriber =
-                        Subscriber::new(connection(slot), Role::Own, event_stream, FeedAccess::FULL);
-                    registry.add(&name, subscriber)
+                    let (reader, access) = (connection(slot), FeedAccess::FULL);
+                    registry.add(&name, Subscriber::new(reader, Role::Own, event_stream, access))
                 } else {
                     readers.remove(&slot);
                     registry.remove(&name, connection(slot), Role::Own)

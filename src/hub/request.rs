@@ -1,4 +1,5 @@
-//! What a request asks for: answered at once, or a question first (streaming-api.md, "HTTP surface").
+//! What a request asks for: answered at once, or a question first (streaming-api.md, "HTTP
+//! surface").
 
 use std::borrow::Cow;
 
@@ -64,7 +65,8 @@ pub enum Purpose {
     },
 }
 
-/// Decides about a request and writes what can be answered at once. `front_page` is the demonstration's page.
+/// Decides about a request and writes what can be answered at once. `front_page` is the
+/// demonstration's page.
 pub fn decide(
     head: &Head<'_>,
     request_id: RequestId,
@@ -90,8 +92,8 @@ pub fn decide(
     answered
 }
 
-/// Refuses what was asked: for a WebSocket in headers and with a close, else as JSON. Returns whether another
-/// request may follow.
+/// Refuses what was asked: for a WebSocket in headers and with a close, else as JSON. Returns
+/// whether another request may follow.
 pub fn refuse(purpose: &Purpose, error: Refused, out: &mut Vec<u8>) -> bool {
     let (status, message, retry_after_secs) = match error {
         Refused::InvalidToken => (401, INVALID_TOKEN, None),

@@ -11,10 +11,11 @@ pub struct Session {
     pub token: TokenId,
     /// What the token may read.
     pub scopes: Scopes,
-    /// The role has the permission bit `1 << 20` (view feeds) or the administrator bit decides nothing here:
-    /// only that bit counts (streaming-api.md, "Feed access").
+    /// The role has the permission bit `1 << 20` (view feeds) or the administrator bit decides
+    /// nothing here: only that bit counts (streaming-api.md, "Feed access").
     pub views_all_feeds: bool,
-    /// `users.chosen_languages`, if it is an array. Boxed twice: eight bytes for the many who have none.
+    /// `users.chosen_languages`, if it is an array. Boxed twice: eight bytes for the many who have
+    /// none.
     #[allow(clippy::box_collection)]
     pub languages: Option<Box<Vec<Box<str>>>>,
 }

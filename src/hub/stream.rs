@@ -276,8 +276,8 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Reads the part of an SSE path behind `/api/v1/streaming/`. `None`: no such path (404 of this API is 400
-    /// `Unknown channel requested`).
+    /// Reads the part of an SSE path behind `/api/v1/streaming/`. `None`: no such path (404 of this
+    /// API is 400 `Unknown channel requested`).
     pub fn from_path(
         path: &str,
         only_media: bool,
@@ -303,8 +303,8 @@ impl Stream {
         Some(stream)
     }
 
-    /// May a token with these scopes open the stream called `name`? The Node server looks at the scopes before it
-    /// looks at the name, so unknown names count as streams of statuses.
+    /// May a token with these scopes open the stream called `name`? The Node server looks at the
+    /// scopes before it looks at the name, so unknown names count as streams of statuses.
     pub fn scope_permits(name: &str, scopes: Scopes) -> bool {
         if name == "user:notification" { scopes.notifications() } else { scopes.statuses() }
     }

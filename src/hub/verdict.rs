@@ -1,5 +1,5 @@
-//! Who must not see a filtered event. Reached once per event for all readers, by the control core; looked up by the
-//! shards (streaming-api.md, "Filtering").
+//! Who must not see a filtered event. Reached once per event for all readers, by the control core;
+//! looked up by the shards (streaming-api.md, "Filtering").
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub struct Verdict {
     local_only: bool,
     /// Each reader's `filtered` goes into the payload, which has none of its own.
     annotates: bool,
-    /// The accounts that were checked. Whoever began to read after the question was asked is not among them and does
-    /// not see the event: nobody is served unchecked.
+    /// The accounts that were checked. Whoever began to read after the question was asked is not
+    /// among them and does not see the event: nobody is served unchecked.
     checked: Arc<HashSet<AccountId>>,
     /// A subset of `checked`: blocked, blocking, muting, or not checkable.
     withheld: HashSet<AccountId>,

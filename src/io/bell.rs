@@ -1,4 +1,5 @@
-//! A doorbell between two threads: rung only while the other side sleeps, one system call for any number of messages.
+//! A doorbell between two threads: rung only while the other side sleeps, one system call for any
+//! number of messages.
 //!
 //! ```text
 //!  producer                              consumer
@@ -9,8 +10,8 @@
 //!                                        else sleep until the eventfd is readable, disarm
 //! ```
 //!
-//! Either the producer sees `armed` and rings, or its message was put before the consumer's fence and the consumer
-//! sees it: no wake-up is lost.
+//! Either the producer sees `armed` and rings, or its message was put before the consumer's fence
+//! and the consumer sees it: no wake-up is lost.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// A doorbell. Registered edge-triggered in the consumer's epoll instance, it is never read: each ring is an edge.
+/// A doorbell. Registered edge-triggered in the consumer's epoll instance, it is never read: each
+/// ring is an edge.
 #[derive(Debug)]
 pub struct Bell {
     descriptor: OwnedFd,
@@ -36,8 +38,8 @@ impl Bell {
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::AcqRel) {
-            // The counter cannot be full: it would take 2^64 rings. Another error would mean that the
-            // descriptor is closed, and then nobody listens.
+            // The counter cannot be full: it would take 2^64 rings. Another error would mean that
+            // the descriptor is closed, and then nobody listens.
             let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
         }
     }

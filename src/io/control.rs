@@ -29,7 +29,8 @@ const EVENTS_MAX: usize = 256;
 const MESSAGES_MAX: usize = 1024;
 /// How long to wait before offering again what a full shard did not take.
 const CONGESTED_PAUSE: Duration = Duration::from_millis(1);
-/// How long shards may take to say that they are empty after the window of a drain, before the process ends anyway.
+/// How long shards may take to say that they are empty after the window of a drain, before the
+/// process ends anyway.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
 
 /// The control core with its surroundings.

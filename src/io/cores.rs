@@ -8,8 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::config::cores::{CoresConfig, Pin};
 use crate::hub::shard_set::SHARDS_MAX;
 
-/// From so many processors on, the control core gets one of its own. With fewer it shares one with a shard: what it
-/// does for an event is little against what shards do for its readers.
+/// From so many processors on, the control core gets one of its own. With fewer it shares one with
+/// a shard: what it does for an event is little against what shards do for its readers.
 const OWN_CONTROL_CPU_FROM: usize = 3;
 
 /// Which thread runs where.
@@ -78,8 +78,8 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Raises the limit of descriptors as far as this process may, unless a filter could kill it for trying. Returns the
-/// limit that holds.
+/// Raises the limit of descriptors as far as this process may, unless a filter could kill it for
+/// trying. Returns the limit that holds.
 pub fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if is_filtered() || limit.current == limit.maximum {
@@ -92,8 +92,8 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
-/// A seccomp filter is active, which may kill the process for pinning threads, raising limits or locking memory, as that
-/// of Mastodon's stock unit does (configuration.md).
+/// A seccomp filter is active, which may kill the process for pinning threads, raising limits or
+/// locking memory, as that of Mastodon's stock unit does (configuration.md).
 pub fn is_filtered() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));

@@ -1,5 +1,5 @@
-//! Where clients connect: one listening socket per shard on one port (SO_REUSEPORT, the kernel spreads connections), or
-//! one Unix socket that all shards accept from.
+//! Where clients connect: one listening socket per shard on one port (SO_REUSEPORT, the kernel
+//! spreads connections), or one Unix socket that all shards accept from.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,14 +17,16 @@ use rustix::net::{
 use crate::config::Listen;
 use crate::hub::shard::{Sent, Socket};
 
-/// Connections that the kernel may hold for us until they are accepted; it cuts this at `net.core.somaxconn`.
+/// Connections that the kernel may hold for us until they are accepted; it cuts this at
+/// `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// How long the kernel may wait for a client to acknowledge what was sent: dead readers of event streams, which never
-/// send anything themselves, are found within this and one `:thump`.
+/// How long the kernel may wait for a client to acknowledge what was sent: dead readers of event
+/// streams, which never send anything themselves, are found within this and one `:thump`.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
-/// The mode of a Unix socket: whoever may enter its directory may connect (configuration.md, `SOCKET`).
+/// The mode of a Unix socket: whoever may enter its directory may connect (configuration.md,
+/// `SOCKET`).
 const UNIX_SOCKET_MODE: u32 = 0o666;
 
 /// The listening sockets of all shards, bound but not yet accepted from.
@@ -47,7 +49,8 @@ pub struct Listener {
 pub struct ClientSocket(OwnedFd);
 
 impl Listeners {
-    /// Binds for `shards` shards. Errors name what is wrong: the address is in use, not ours, not allowed.
+    /// Binds for `shards` shards. Errors name what is wrong: the address is in use, not ours, not
+    /// allowed.
     pub fn bind(listen_on: &Listen, shards: usize) -> io::Result<Listeners> {
         match listen_on {
             Listen::Tcp(address) => bind_tcp(*address, shards),
@@ -132,8 +135,8 @@ impl Socket for ClientSocket {
 }
 
 fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Listeners> {
-    // With SO_REUSEPORT a second server of the same user would silently take half of the clients. A socket
-    // without it finds out whether anybody is there.
+    // With SO_REUSEPORT a second server of the same user would silently take half of the clients. A
+    // socket without it finds out whether anybody is there.
     let probe = tcp_socket(address)?;
     bind(&probe, &address)?;
     let address = match SocketAddr::try_from(getsockname(&probe)?) {

@@ -1,13 +1,16 @@
-//! The mesh: bounded lock-free channels between the control core and each shard, each end with a doorbell. The only
-//! code that knows two threads exist.
+//! The mesh: bounded lock-free channels between the control core and each shard, each end with a
+//! doorbell. The only code that knows two threads exist.
 //!
 //! # Invariants worth naming
 //!
-//! * The control core never waits for a shard. A delivery that does not fit is dropped and counted, and the readers of
-//!   its channel are told to come back ([`ToShard::Lagged`]): nothing is lost silently.
-//! * Answers and orders are never dropped: they wait in an overflow queue, which is bounded by the questions that
-//!   shards may have in flight. They keep their order among themselves, which the closing of the revocation race needs.
-//! * A shard never waits for the control core either: what does not fit waits on the shard's side, in order.
+//! * The control core never waits for a shard. A delivery that does not fit is dropped and counted,
+//!   and the readers of its channel are told to come back ([`ToShard::Lagged`]): nothing is lost
+//!   silently.
+//! * Answers and orders are never dropped: they wait in an overflow queue, which is bounded by the
+//!   questions that shards may have in flight. They keep their order among themselves, which the
+//!   closing of the revocation race needs.
+//! * A shard never waits for the control core either: what does not fit waits on the shard's side,
+//!   in order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -91,7 +94,8 @@ impl ShardLink {
         }
     }
 
-    /// Hands over what has waited, tells of losses, and rings once for everything since the last time.
+    /// Hands over what has waited, tells of losses, and rings once for everything since the last
+    /// time.
     pub fn flush(&mut self) {
         while let Some(message) = self.overflow.pop_front() {
             match self.sender.try_send(message) {

@@ -1,5 +1,5 @@
-//! Readiness of many raw descriptors: one edge-triggered epoll instance per core. A descriptor is registered
-//! once, for everything, and never modified; closing it takes it out.
+//! Readiness of many raw descriptors: one edge-triggered epoll instance per core. A descriptor is
+//! registered once, for everything, and never modified; closing it takes it out.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,8 +45,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Registers a descriptor for reading only, level-triggered: for listeners, where an edge could be missed
-    /// when accepting had to be put off.
+    /// Registers a descriptor for reading only, level-triggered: for listeners, where an edge could
+    /// be missed when accepting had to be put off.
     pub fn add_level(&self, descriptor: impl AsFd, key: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(key);
         epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)?;
@@ -59,8 +59,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits until something is ready, `timeout` is over (`None`: for ever) or a signal came, and returns how
-    /// many events there are to [`Poller::take`].
+    /// Waits until something is ready, `timeout` is over (`None`: for ever) or a signal came, and
+    /// returns how many events there are to [`Poller::take`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.events.clear();
         let timeout = timeout.map(|time| Timespec {

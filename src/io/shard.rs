@@ -43,7 +43,8 @@ pub struct ShardCore {
     link: ControlLink,
     clock: Clock,
     scratch: Vec<u8>,
-    /// Connections with more to read than they were allowed at a time, and whether their end is announced.
+    /// Connections with more to read than they were allowed at a time, and whether their end is
+    /// announced.
     unread: VecDeque<(ConnectionId, bool)>,
     accept: Accepting,
     complaints: Sparingly,
@@ -109,8 +110,8 @@ impl ShardCore {
                     if !self.shard.receive(id, bytes, self.clock.now()) {
                         return;
                     }
-                    // A short read has emptied the socket, unless the end came with these bytes: that is announced
-                    // with the same edge.
+                    // A short read has emptied the socket, unless the end came with these bytes:
+                    // that is announced with the same edge.
                     if count < SCRATCH_BYTES && !hung_up {
                         return;
                     }
@@ -138,12 +139,11 @@ impl ShardCore {
             self.shard.metrics_mut().accept_failures.add("epoll");
             self.complain("Cannot watch a connection", &error);
             self.shard.ended(id, self.clock.now());
-            return;
         }
-        // What came before the socket was watched is announced as an edge by the registration itself.
     }
 
-    /// No descriptors or memory: those who are connected are served, and the kernel keeps the others waiting.
+    /// No descriptors or memory: those who are connected are served, and the kernel keeps the
+    /// others waiting.
     fn pause_accepting(&mut self, error: &io::Error) {
         self.shard.metrics_mut().accept_failures.add("resources");
         self.complain("Cannot accept a connection", error);

@@ -1,4 +1,5 @@
-//! Identifiers that cross every stratum. Ids are Postgres `bigint`s; in JSON they are strings and stay exact.
+//! Identifiers that cross every stratum. Ids are Postgres `bigint`s; in JSON they are strings and
+//! stay exact.
 
 use std::fmt;
 
@@ -9,8 +10,8 @@ macro_rules! id {
         pub struct $name(pub i64);
 
         impl $name {
-            /// Reads the canonical decimal form only (no sign, no leading zero, no space), so that one id has
-            /// one spelling. `None` for anything else.
+            /// Reads the canonical decimal form only (no sign, no leading zero, no space), so that
+            /// one id has one spelling. `None` for anything else.
             pub fn parse(text: &str) -> Option<Self> {
                 parse_canonical(text).map(Self)
             }

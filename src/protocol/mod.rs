@@ -1,4 +1,5 @@
-//! Bytes and values: parsers and encoders that never touch a socket, read no clock and spawn nothing.
+//! Bytes and values: parsers and encoders that never touch a socket, read no clock and spawn
+//! nothing.
 
 pub mod event;
 pub mod frame;

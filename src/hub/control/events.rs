@@ -1,4 +1,5 @@
-//! From a message to deliveries: parsed once however many channels carry the same bytes, in order per channel.
+//! From a message to deliveries: parsed once however many channels carry the same bytes, in order
+//! per channel.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -44,7 +45,8 @@ enum State {
 pub(super) struct Events {
     /// Channels on which an event waits for its verdict; nothing overtakes it.
     queues: HashMap<Channel, VecDeque<Pending>>,
-    /// The last message, its parse and its case: a public status comes on up to four channels, back to back.
+    /// The last message, its parse and its case: a public status comes on up to four channels, back
+    /// to back.
     last: Option<(Bytes, Rc<Parsed>, Option<u64>)>,
 }
 
@@ -115,7 +117,8 @@ impl Control {
         }
     }
 
-    /// Parses a message, unless it is the last one again. With it comes the case in which it is being judged.
+    /// Parses a message, unless it is the last one again. With it comes the case in which it is
+    /// being judged.
     fn parse(&mut self, payload: &Bytes) -> Result<(Rc<Parsed>, Option<u64>), Dropped> {
         if let Some((last, parsed, case)) = &self.events.last
             && last == payload
@@ -198,6 +201,6 @@ impl Control {
         let wants = Wants { websocket: true, event_stream };
         let body = parsed.body(wants, verdict.as_ref().is_some_and(|verdict| verdict.annotates()));
         let delivery = Delivery { channel: channel.clone(), body, verdict, received };
-        self.to_shards_of(channel, &ToShard::Deliver(delivery));
+        self.tell_shards_of(channel, &ToShard::Deliver(delivery));
     }
 }

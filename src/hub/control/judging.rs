@@ -1,9 +1,10 @@
-//! Verdicts: one set of questions per status, however many readers and channels; and the custom filters they need.
+//! Verdicts: one set of questions per status, however many readers and channels; and the custom
+//! filters they need.
 //!
 //! ```text
-//!  open ─► asked: blocks and mutes · domain blocks · filters not known ─► all answered ─► judged, released
-//!                                        ▲                                  │
-//!                                        └── filters changed meanwhile ─────┘
+//!  open ─► asked: blocks and mutes · domain blocks · unknown filters ─► answered ─► released
+//!                                                          ▲                │
+//!                                                          └─ changed since ┘
 //! ```
 
 use std::rc::Rc;
@@ -48,7 +49,8 @@ pub(super) struct Judging {
     filters: FilterIndex,
     /// Readers whose filters are not known and not being asked for.
     unknown: HashSet<AccountId>,
-    /// Questions for filters that are out, by number, with those accounts whose filters have changed since.
+    /// Questions for filters that are out, by number, with those accounts whose filters have
+    /// changed since.
     loading: HashMap<u64, HashSet<AccountId>>,
     /// Accounts that read no more, whose filters are still cached, oldest first.
     departed: Vec<AccountId>,
@@ -279,7 +281,8 @@ impl Control {
         self.release(number, channels, Some(&Arc::new(verdict)));
     }
 
-    /// Filters of somebody who was checked have changed since they were read: they are asked for once more.
+    /// Filters of somebody who was checked have changed since they were read: they are asked for
+    /// once more.
     fn must_load_again(&mut self, number: u64) -> bool {
         let Some(case) = self.judging.cases.get(&number) else { return false };
         let unknown = &self.judging.unknown;

@@ -1,5 +1,6 @@
-//! The control core's decisions, as a value: messages of shards, of Redis and answers of the database come in; effects go
-//! out ([`Effect`]). It parses each message once, judges it once, serialises it once, and asks the database in batches.
+//! The control core's decisions, as a value: messages of shards, of Redis and answers of the
+//! database come in; effects go out ([`Effect`]). It parses each message once, judges it once,
+//! serialises it once, and asks the database in batches.
 //!
 //! * `questions`: who is this token, whose is this list, which feeds are closed;
 //! * `revocation`: kills, and the race between a look-up and the subscription for its revocation;
@@ -149,8 +150,8 @@ impl Control {
         self.recheck_opened();
     }
 
-    /// Redis has a new subscriber connection or has lost it: what was confirmed is not any more, and whatever was
-    /// published meanwhile is missed.
+    /// Redis has a new subscriber connection or has lost it: what was confirmed is not any more,
+    /// and whatever was published meanwhile is missed.
     pub fn redis_lost(&mut self) {
         self.interest.connection_lost();
         // A `filters_changed` may be among the missed.
@@ -215,7 +216,7 @@ impl Control {
         }
     }
 
-    fn to_shards_of(&mut self, channel: &Channel, message: &ToShard) {
+    fn tell_shards_of(&mut self, channel: &Channel, message: &ToShard) {
         for shard in self.interest.shards(channel).iter() {
             self.effects.push(Effect::ToShard(shard, message.clone()));
         }

@@ -1,4 +1,5 @@
-//! Questions of connections, gathered into batches: a thousand clients that arrive together cost a few queries.
+//! Questions of connections, gathered into batches: a thousand clients that arrive together cost a
+//! few queries.
 
 use hashbrown::HashMap;
 
@@ -8,8 +9,8 @@ use crate::hub::moment::Moment;
 use crate::hub::question::{Answer, Question, Unanswered};
 use crate::protocol::ids::{AccountId, ListId, Token, TokenId};
 
-/// Batches of one kind under way at a time. While they are, later questions gather into the next: the busier the
-/// database, the larger the batches.
+/// Batches of one kind under way at a time. While they are, later questions gather into the next:
+/// the busier the database, the larger the batches.
 const BATCHES_MAX: usize = 2;
 
 /// Who asked for a session, with the token.

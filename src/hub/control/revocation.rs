@@ -1,14 +1,14 @@
 //! Revoked means gone, at whatever moment of connecting the revocation comes.
 //!
 //! ```text
-//!  look-up asked ──► answered ──► connection opens, shard wants both system channels ──► Redis confirms both
-//!       │   kill on a channel held for another connection: asked again      │                  │
-//!       └───────────────────────────────────────────────────────────────────┘                  │
-//!           kill before the subscription holds: missed by Redis, so the token is looked up again ┘
+//!  look-up asked ──► answered ──► connection opens, wants system channels ──► Redis confirms both
+//!     │ ▲  kill on a channel that another connection holds: asked again                   │
+//!     └─┘                                                                                 │
+//!          kill before the subscription holds: missed, so the token is looked up again ◄──┘
 //! ```
 //!
-//! After that a kill comes as a message, and answers and kills reach a shard in the order in which they were decided.
-//! A lost subscriber connection starts the last step again for every token.
+//! After that a kill comes as a message, and answers and kills reach a shard in the order in which
+//! they were decided. A lost subscriber connection starts the last step again for every token.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ pub(super) struct Revocation {
     opened: VecDeque<(TokenId, AccountId)>,
     /// Tokens to be looked up again now.
     due: Vec<TokenId>,
-    /// Tokens whose channel was subscribed anew after a lost connection: to be looked up when all channels are.
+    /// Tokens whose channel was subscribed anew after a lost connection: to be looked up when all
+    /// channels are.
     lapsed: Vec<TokenId>,
     asked: usize,
     retry_at: Option<Moment>,
@@ -95,7 +96,7 @@ impl Control {
         if !self.questions.are_sessions_quiet() {
             self.revocation.recent.push(kill);
         }
-        self.to_shards_of(channel, &message);
+        self.tell_shards_of(channel, &message);
     }
 
     /// Redis has confirmed a subscription, or its end.
@@ -158,7 +159,7 @@ impl Control {
         };
         let valid: HashSet<TokenId> = valid.into_iter().collect();
         for token in tokens.iter().filter(|token| !valid.contains(*token)) {
-            self.to_shards_of(&Channel::Token(*token), &ToShard::KillToken(*token));
+            self.tell_shards_of(&Channel::Token(*token), &ToShard::KillToken(*token));
         }
     }
 }

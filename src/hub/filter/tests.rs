@@ -1,3 +1,5 @@
+//! Keyword filters against the captures, a naive oracle, and each other.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

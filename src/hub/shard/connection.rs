@@ -1,4 +1,5 @@
-//! A connection: some hundred bytes in a slot, whatever its state, with no buffer, no future and no timer of its own.
+//! A connection: some hundred bytes in a slot, whatever its state, with no buffer, no future and no
+//! timer of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::metrics::Transport;
 use crate::protocol::http::Exchange;
 use crate::protocol::websocket::Partial;
 
-/// A non-blocking socket as the hub sees it: real ones are in `io`, others in the simulator. Dropping it closes it.
+/// A non-blocking socket as the hub sees it: real ones are in `io`, others in the simulator.
+/// Dropping it closes it.
 pub trait Socket {
     /// Sends what the kernel takes now.
     fn send(&mut self, bytes: &[u8]) -> Sent;
@@ -75,8 +77,9 @@ pub enum Phase {
     EventStream,
     /// Our close frame is sent, or waits in the outbox; the client's is awaited.
     Closing(Option<Box<Partial>>),
-    /// All is said and our side is shut, or will be when the outbox is empty; what comes is thrown away, so that
-    /// the kernel does not reset the connection before the client has read the last bytes.
+    /// All is said and our side is shut, or will be when the outbox is empty; what comes is thrown
+    /// away, so that the kernel does not reset the connection before the client has read the last
+    /// bytes.
     Lingering,
 }
 
@@ -184,8 +187,8 @@ impl<S: Socket> Connection<S> {
     }
 }
 
-/// The streams that a connection reads. Streams without a name of their own are bits: a connection on `user` needs
-/// no memory for it.
+/// The streams that a connection reads. Streams without a name of their own are bits: a connection
+/// on `user` needs no memory for it.
 #[derive(Default)]
 pub struct Subscriptions {
     bits: u16,

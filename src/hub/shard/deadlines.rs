@@ -1,5 +1,6 @@
-//! Deadlines of connections without a timer each: every kind of deadline lasts equally long for all, so a queue per kind
-//! is in order by itself. Keep-alive touches each slot once per period, at a place in the period that is its own.
+//! Deadlines of connections without a timer each: every kind of deadline lasts equally long for
+//! all, so a queue per kind is in order by itself. Keep-alive touches each slot once per period, at
+//! a place in the period that is its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -65,7 +66,8 @@ impl Deadlines {
     }
 }
 
-/// How many parts a keep-alive period has. A part is touched at once, so fewer parts wake an idle core less often.
+/// How many parts a keep-alive period has. A part is touched at once, so fewer parts wake an idle
+/// core less often.
 const PARTS: u32 = 128;
 
 /// Touches every slot once per period, spread evenly.

@@ -12,8 +12,8 @@ use crate::hub::stream::{Channel, Stream};
 use crate::metrics::Transport;
 use crate::protocol::frame::{Annotation, label_json};
 
-/// An event on its way. The readers are those of the moment in which it began: who unsubscribes or leaves meanwhile
-/// is skipped, who comes meanwhile has come after the event.
+/// An event on its way. The readers are those of the moment in which it began: who unsubscribes or
+/// leaves meanwhile is skipped, who comes meanwhile has come after the event.
 pub(super) struct Fanout {
     delivery: Delivery,
     readers: Vec<Subscriber>,

@@ -13,11 +13,13 @@ use crate::log;
 use crate::protocol::ids::{AccountId, TokenId};
 use crate::protocol::{sse, websocket};
 
-/// The last words to an event stream that is sent away, and to an HTTP client that is too slow with its head.
+/// The last words to an event stream that is sent away, and to an HTTP client that is too slow with
+/// its head.
 const REQUEST_TIMEOUT: &[u8] = crate::protocol::http::REQUEST_TIMEOUT;
 
 impl<S: Socket> Shard<S> {
-    /// Ends a connection. The one way out of an open phase: says farewell, counts, and leaves the registry.
+    /// Ends a connection. The one way out of an open phase: says farewell, counts, and leaves the
+    /// registry.
     pub(super) fn end(&mut self, id: ConnectionId, farewell: Farewell, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let is_websocket = matches!(connection.phase, Phase::WebSocket { .. });
@@ -110,7 +112,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Throws the outbox away. False if that leaves half a frame on the wire, after which nothing can be said.
+    /// Throws the outbox away. False if that leaves half a frame on the wire, after which nothing
+    /// can be said.
     fn discard_outbox(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.slots.get_mut(id) else { return false };
         let Some(outbox) = connection.outbox.take() else { return true };

@@ -1,7 +1,9 @@
-//! A shard: connections from accept to close, as a value. Bytes, answers and times come in; bytes leave through
-//! [`Socket`]s, questions through [`Shard::take_outgoing`]. It knows no runtime, no epoll and no clock.
+//! A shard: connections from accept to close, as a value. Bytes, answers and times come in; bytes
+//! leave through [`Socket`]s, questions through [`Shard::take_outgoing`]. It knows no runtime, no
+//! epoll and no clock.
 //!
-//! The phases of a connection are drawn at [`connection::Phase`]. This module has what happens to it:
+//! The phases of a connection are drawn at [`connection::Phase`]. This module has what happens to
+//! it:
 //!
 //! * `requests`: heads, answers, and how a session opens;
 //! * `conversation`: what WebSocket clients say, and their subscriptions;
@@ -11,10 +13,12 @@
 //!
 //! # Invariants worth naming
 //!
-//! * A connection is in the registry exactly while its phase is open, for its token, its account and each stream.
-//! * Questions and their answers carry a [`ConnectionId`] with a generation; a connection has at most one question out.
-//! * Answers and revocations come over one ordered channel, and a connection is registered for revocation in the very
-//!   step in which it opens: no `kill` falls in between.
+//! * A connection is in the registry exactly while its phase is open, for its token, its account
+//!   and each stream.
+//! * Questions and their answers carry a [`ConnectionId`] with a generation; a connection has at
+//!   most one question out.
+//! * Answers and revocations come over one ordered channel, and a connection is registered for
+//!   revocation in the very step in which it opens: no `kill` falls in between.
 
 pub mod connection;
 mod conversation;

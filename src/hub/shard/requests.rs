@@ -19,7 +19,8 @@ use crate::protocol::ids::AccountId;
 /// The name under which metrics count the channels that the server reads for itself.
 pub(super) const SYSTEM: &str = "system";
 
-/// Seconds after which an overloaded server asks clients to come back, plus up to as many again at random.
+/// Seconds after which an overloaded server asks clients to come back, plus up to as many again at
+/// random.
 const RETRY_AFTER_SECS: u32 = 5;
 
 impl<S: Socket> Shard<S> {

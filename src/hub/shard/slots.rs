@@ -1,4 +1,5 @@
-//! The slab of a shard's connections. A slot carries a generation, so that nothing late reaches its next owner.
+//! The slab of a shard's connections. A slot carries a generation, so that nothing late reaches its
+//! next owner.
 
 use super::connection::Connection;
 use crate::hub::message::ConnectionId;

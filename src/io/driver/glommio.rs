@@ -1,8 +1,9 @@
 //! The default driver: a glommio executor awaits the core's epoll descriptor through its ring.
 //!
-//! Only that: client sockets stay out of glommio's own network code, whose defects and costs are measured (one 496-byte
-//! source per socket, lost accepts, late FINs). Deadlines are a timer descriptor in the same epoll instance, so that the
-//! executor has one thing to wait for and nothing is ever cancelled.
+//! Only that: client sockets stay out of glommio's own network code, whose defects and costs are
+//! measured (one 496-byte source per socket, lost accepts, late FINs). Deadlines are a timer
+//! descriptor in the same epoll instance, so that the executor has one thing to wait for and
+//! nothing is ever cancelled.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,8 +24,8 @@ use super::{Core, Turn};
 use crate::hub::moment::Moment;
 use crate::io::clock::Clock;
 
-/// Memory that the executor registers with the kernel. Its own default of 10 MiB, three times over, counts against the
-/// locked memory of the process and buys nothing here.
+/// Memory that the executor registers with the kernel. Its own default of 10 MiB, three times over,
+/// counts against the locked memory of the process and buys nothing here.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How long a task may go on before the executor looks at its ring again.
@@ -64,12 +65,13 @@ async fn turn_around(core: &mut dyn Core, clock: Clock) -> io::Result<()> {
     }
 }
 
-/// Waits until an epoll descriptor is readable. Must not be cancelled: a wait that is dropped leaves its operation in
-/// the ring behind.
+/// Waits until an epoll descriptor is readable. Must not be cancelled: a wait that is dropped
+/// leaves its operation in the ring behind.
 async fn until_readable(descriptor: &impl AsFd) {
     let raw = descriptor.as_fd().as_raw_fd();
-    // SAFETY: the stream is never dropped, so it does not close the descriptor, which its owner keeps open beyond
-    // this call. Glommio polls the descriptor and then tries `recv`, which fails on anything that is no socket.
+    // SAFETY: the stream is never dropped, so it does not close the descriptor, which its owner
+    // keeps open beyond this call. Glommio polls the descriptor and then tries `recv`, which fails
+    // on anything that is no socket.
     let mut stream = ManuallyDrop::new(unsafe { UnixStream::from_raw_fd(raw) });
     let mut byte = [0; 1];
     let answer = poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut byte)).await;
@@ -115,11 +117,11 @@ mod tests {
     use crate::io::bell::Bell;
     use crate::io::poller::Poller;
 
-    /// Pins what [`until_readable`] takes for granted: glommio reports a readable epoll descriptor, again and again,
-    /// and leaves it open.
+    /// Pins what [`until_readable`] takes for granted: glommio reports a readable epoll descriptor,
+    /// again and again, and leaves it open.
     #[test]
     fn an_epoll_descriptor_can_be_awaited_again_and_again() {
-        if super::super::preflight::refusal(1).is_some() {
+        if crate::io::driver::preflight::refusal(1).is_some() {
             return;
         }
         let executor = LocalExecutorBuilder::new(Placement::Unbound)

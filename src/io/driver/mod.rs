@@ -1,6 +1,8 @@
-//! What turns the cores. A core is a value with [`Core::turn`]; two drivers turn it, and both run the very same code:
+//! What turns the cores. A core is a value with [`Core::turn`]; two drivers turn it, and both run
+//! the very same code:
 //!
-//! * **glommio** (default): an executor per core; the core's epoll descriptor is awaited through the ring.
+//! * **glommio** (default): an executor per core; the core's epoll descriptor is awaited through
+//!   the ring.
 //! * **epoll**: a plain thread that waits in `epoll_wait`. For hosts that refuse io_uring.
 
 mod epoll;

@@ -37,6 +37,7 @@ pub(super) fn refusal(cores: usize) -> Option<String> {
 /// Makes a small ring and closes it.
 fn ring() -> Result<(), Errno> {
     let mut params = io_uring_params::default();
-    // SAFETY: `params` is a valid, zeroed structure without flags, so the kernel reads no pointer from it.
+    // SAFETY: `params` is a valid, zeroed structure without flags, so the kernel reads no pointer
+    // from it.
     unsafe { io_uring_setup(8, &mut params) }.map(drop)
 }

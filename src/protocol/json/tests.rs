@@ -1,3 +1,5 @@
+//! The transcoder against the captures and against an independent JSON parser.
+
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
