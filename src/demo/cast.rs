@@ -162,7 +162,7 @@ pub const READERS: [Reader; 5] = [
         ..PLAIN
     },
     Reader {
-        about: "token with read:statuses only: no notifications",
+        about: "has a token with read:statuses only: no notifications",
         scopes: "read:statuses",
         views_all_feeds: true,
         follows: &["ada", "bruno", "chiyo", "nour", "tobias", "rex", "grumble"],

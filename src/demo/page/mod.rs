@@ -10,7 +10,8 @@ use crate::demo::cast::{PEOPLE, READERS, Reader};
 /// The document, with a place for each of the other parts.
 const DOCUMENT: &str = include_str!("page.html");
 const STYLE: (&str, &str) = ("/* the style sheet stands here */", include_str!("page.css"));
-const SCRIPT: (&str, &str) = ("/* the script stands here */", include_str!("page.js"));
+const SCRIPT: (&str, &str) =
+    ("/* the script stands here */", concat!(include_str!("cards.js"), include_str!("page.js")));
 const FACTS_PLACE: &str = "{\"the facts of this run\":\"stand here\"}";
 
 /// What the page must know.

@@ -107,8 +107,10 @@ impl World {
     /// Pictures, a content warning, a poll: some statuses have one.
     fn decorate(&mut self, status: &mut Status, voice: &Voice, now: UnixMillis) {
         if !voice.pictures.is_empty() && self.random.u8(..10) < 4 {
-            for _ in 0..self.random.usize(1..3) {
-                let description = voice.pictures[self.random.usize(..voice.pictures.len())];
+            let most = voice.pictures.len().min(2);
+            let first = self.random.usize(..voice.pictures.len());
+            for picture in first..first + self.random.usize(1..=most) {
+                let description = voice.pictures[picture % voice.pictures.len()];
                 let id = self.id(now).to_string();
                 status.media_attachments.push(Media {
                     url: format!("https://files.demo.example/{id}/original.webp"),
