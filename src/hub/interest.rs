@@ -290,12 +290,9 @@ impl Interest {
         let Some(channel) = &entry.channel else { return };
         match (entry.state, entry.shards.is_empty()) {
             (State::Absent, false) => {
-                if set_key && !channel.is_system() {
-                    batch.set_keys.push(channel.clone());
-                    entry.keyed = true;
-                }
                 batch.subscribe.push(channel.clone());
                 entry.state = State::Joining;
+                entry.keyed = false;
             }
             (State::Joined, true) => {
                 batch.unsubscribe.push(channel.clone());
@@ -305,6 +302,15 @@ impl Interest {
             (State::Absent, true) => self.release(at),
             // The answer that is under way brings it back.
             (State::Joining | State::Leaving, _) | (State::Joined, false) => {}
+        }
+        let Some(entry) = self.entries.get_mut(at as usize) else { return };
+        let Some(channel) = &entry.channel else { return };
+        // New, or wanted again after the cursor has passed it by as unwanted.
+        let held = matches!(entry.state, State::Joining | State::Joined);
+        let due = held && !entry.keyed && !entry.shards.is_empty();
+        if due && set_key && !channel.is_system() {
+            batch.set_keys.push(channel.clone());
+            entry.keyed = true;
         }
     }
 

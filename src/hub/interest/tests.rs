@@ -124,6 +124,18 @@ fn a_key_that_was_set_with_its_subscription_is_not_set_again_in_a_hurry() {
 }
 
 #[test]
+fn a_key_that_was_passed_by_while_nobody_wanted_it_is_set_when_somebody_does() {
+    let mut interest = Interest::new(&limits(512));
+    interest.want(&home(1), 0);
+    interest.next_batch(Moment(0), Room { keys: None, subscriptions: 512 });
+    interest.unwant(&home(1), 0);
+    interest.keys_lost();
+    assert!(interest.next_batch(Moment(0), ALL).is_empty());
+    interest.want(&home(1), 0);
+    assert_eq!(interest.next_batch(Moment(0), ALL).set_keys, [home(1)]);
+}
+
+#[test]
 fn keys_are_renewed_evenly_and_each_once_in_a_round() {
     let start = Moment(7);
     let mut interest = settled(3600, start);
