@@ -69,8 +69,11 @@ pub fn run(config: Config, surroundings: Surroundings) -> Result<(), BootError> 
         .map_err(|error| BootError::System("mesh", error))?;
 
     let (ended, endings) = unbounded();
-    let settings =
-        Arc::new(Settings { limits: config.limits.clone(), front_page: surroundings.front_page });
+    let settings = Arc::new(Settings {
+        limits: config.limits.clone(),
+        trusted_proxies: config.trusted_proxies,
+        front_page: surroundings.front_page,
+    });
     let shards = listeners.sockets.into_iter().zip(control_links).zip(&plan.shard_cpus);
     for (index, ((listener, link), cpu)) in shards.enumerate() {
         let settings = Arc::clone(&settings);

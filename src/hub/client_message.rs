@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::hub::session::Scopes;
 use crate::hub::stream::{Parameter, Parameters, Stream, StreamError};
 
 /// A message of a client.
@@ -15,20 +16,19 @@ pub enum ClientMessage {
     Ignored,
 }
 
-/// A stream that somebody named, whether or not it exists.
+/// A stream that somebody named, or what is wrong with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Wish {
-    /// The scope `user:notification` needs, not that of every other stream. Looked at before the
-    /// stream is.
-    pub notifications_only: bool,
-    /// The stream, or what is wrong with it.
-    pub stream: Result<Stream, StreamError>,
-}
+pub struct Wish(pub Result<Stream, StreamError>);
 
 impl Wish {
-    /// A wish for the stream called `name`.
-    pub fn new(name: &str, stream: Result<Stream, StreamError>) -> Wish {
-        Wish { notifications_only: name == "user:notification", stream }
+    /// The stream, if it exists and these scopes open it. Scopes are looked at first, so that a
+    /// token without any is told so whatever it names, as the Node server does.
+    pub fn granted(self, scopes: Scopes) -> Result<Stream, StreamError> {
+        let permitted = match self.0 {
+            Ok(Stream::UserNotification) => scopes.notifications(),
+            _ => scopes.statuses(),
+        };
+        if permitted { self.0 } else { Err(StreamError::MissingScope) }
     }
 }
 
@@ -48,7 +48,7 @@ impl ClientMessage {
 
 fn wish(object: &Map<String, Value>, tag_bytes_max: usize) -> Wish {
     let Some(name) = object.get("stream").map(first).and_then(Value::as_str) else {
-        return Wish::new("", Err(StreamError::UnknownStream));
+        return Wish(Err(StreamError::UnknownStream));
     };
     let list = object.get("list").map(first);
     let number = list.and_then(Value::as_i64).map(|number| number.to_string());
@@ -63,7 +63,7 @@ fn wish(object: &Map<String, Value>, tag_bytes_max: usize) -> Wish {
         },
         allow_local_only: object.get("allow_local_only").is_some_and(is_set),
     };
-    Wish::new(name, Stream::parse(name, &parameters))
+    Wish(Stream::parse(name, &parameters))
 }
 
 /// Of an array the first element counts.
@@ -103,7 +103,7 @@ mod tests {
 
     fn subscribed(text: &str) -> Result<Stream, StreamError> {
         match ClientMessage::parse(text, 1024) {
-            ClientMessage::Subscribe(wish) => wish.stream,
+            ClientMessage::Subscribe(wish) => wish.0,
             other => panic!("{other:?}"),
         }
     }

@@ -92,21 +92,42 @@ pub fn decide(
     answered
 }
 
+impl Purpose {
+    /// How its refusal is worded.
+    pub fn asker(&self) -> Asker {
+        match self {
+            Purpose::Upgrade { request_id, .. } => Asker::WebSocket(*request_id),
+            Purpose::EventStream { exchange, .. } | Purpose::Answer { exchange, .. } => {
+                Asker::Http(*exchange)
+            }
+        }
+    }
+}
+
+/// Who is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asker {
+    /// Somebody who wanted to upgrade.
+    WebSocket(RequestId),
+    /// Anybody else.
+    Http(Exchange),
+}
+
 /// Refuses what was asked: for a WebSocket in headers and with a close, else as JSON. Returns
 /// whether another request may follow.
-pub fn refuse(purpose: &Purpose, error: Refused, out: &mut Vec<u8>) -> bool {
+pub fn refuse(asker: Asker, error: Refused, out: &mut Vec<u8>) -> bool {
     let (status, message, retry_after_secs) = match error {
         Refused::InvalidToken => (401, INVALID_TOKEN, None),
         Refused::Failure => (500, StreamError::Unexpected.message(), None),
         Refused::Overloaded(seconds) => (503, "Try again later", Some(seconds)),
         Refused::Stream(error) => (error.status(), error.message(), None),
     };
-    let exchange = match purpose {
-        Purpose::Upgrade { request_id, .. } => {
-            upgrade_refused(status, message, *request_id, retry_after_secs, out);
+    let exchange = match asker {
+        Asker::WebSocket(request_id) => {
+            upgrade_refused(status, message, request_id, retry_after_secs, out);
             return false;
         }
-        Purpose::EventStream { exchange, .. } | Purpose::Answer { exchange, .. } => exchange,
+        Asker::Http(exchange) => exchange,
     };
     match retry_after_secs {
         Some(seconds) => exchange.unavailable(message, seconds, out),
@@ -169,10 +190,10 @@ fn upgrade(head: &Head<'_>, request_id: RequestId, out: &mut Vec<u8>) -> Outcome
     let mut accepted = Vec::with_capacity(256);
     switching_protocols(&handshake, request_id, &mut accepted);
     let query = head.query();
-    let first = query.first("stream").filter(|name| !name.is_empty()).map(|name| {
-        let given = Given::of(&query);
-        Wish::new(&name, Stream::parse(&name, &given.parameters()))
-    });
+    let first = query
+        .first("stream")
+        .filter(|name| !name.is_empty())
+        .map(|name| Wish(Stream::parse(&name, &Given::of(&query).parameters())));
     Outcome::Authenticate { token, purpose: Purpose::Upgrade { request_id, accepted, first } }
 }
 
@@ -200,10 +221,7 @@ fn event_stream(head: &Head<'_>, exchange: Exchange, out: &mut Vec<u8>) -> Outco
         }
     };
     let purpose = match head.method {
-        "GET" => {
-            let name = if head.path.ends_with("/notification") { "user:notification" } else { "" };
-            Purpose::EventStream { exchange, wish: Wish::new(name, stream) }
-        }
+        "GET" => Purpose::EventStream { exchange, wish: Wish(stream) },
         "HEAD" => Purpose::Answer { exchange, bytes: stream_head(&exchange) },
         _ => {
             let mut bytes = Vec::new();

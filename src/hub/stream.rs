@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::hub::session::{Scopes, Session};
+use crate::hub::session::Session;
 use crate::protocol::frame::label_json;
 use crate::protocol::hashtag;
 use crate::protocol::ids::{AccountId, ListId, TokenId};
@@ -301,12 +301,6 @@ impl Stream {
             _ => return None,
         };
         Some(stream)
-    }
-
-    /// May a token with these scopes open the stream called `name`? The Node server looks at the
-    /// scopes before it looks at the name, so unknown names count as streams of statuses.
-    pub fn scope_permits(name: &str, scopes: Scopes) -> bool {
-        if name == "user:notification" { scopes.notifications() } else { scopes.statuses() }
     }
 
     /// The stream's name for metrics and scopes.

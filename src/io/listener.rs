@@ -2,7 +2,7 @@
 //! spreads connections), or one Unix socket that all shards accept from.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect, getsockname, listen, recv, send, shutdown, socket_with, sockopt,
+    accept_with, bind, connect, getpeername, getsockname, listen, recv, send, shutdown,
+    socket_with, sockopt,
 };
 
 use crate::config::Listen;
@@ -131,6 +132,11 @@ impl Socket for ClientSocket {
     fn shut(&mut self) {
         // A socket that the peer has reset already cannot be shut, and need not be.
         let _ = shutdown(&self.0, Shutdown::Write);
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        let address = SocketAddr::try_from(getpeername(&self.0).ok()??).ok()?;
+        Some(address.ip())
     }
 }
 

@@ -2,10 +2,10 @@
 //! timer of its own.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::Limits;
-use crate::hub::client_message::Wish;
+use crate::config::{Limits, TrustedProxies};
 use crate::hub::farewell::Farewell;
 use crate::hub::moment::Moment;
 use crate::hub::outbox::{Frame, Outbox};
@@ -23,6 +23,10 @@ pub trait Socket {
     fn send(&mut self, bytes: &[u8]) -> Sent;
     /// Says that nothing more will be sent.
     fn shut(&mut self);
+    /// The address at the other end, if it has one.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// What became of a [`Socket::send`].
@@ -292,18 +296,10 @@ fn bit(stream: &Stream) -> Option<u16> {
 pub struct Settings {
     /// Every bound.
     pub limits: Limits,
+    /// Whose word about the client's address is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The demonstration's page.
     pub front_page: Option<Arc<[u8]>>,
-}
-
-impl Wish {
-    /// Nothing of this stream may be read with these scopes.
-    pub(super) fn lacks_scope(&self, session: &Session) -> bool {
-        match self.notifications_only {
-            true => !session.scopes.notifications(),
-            false => !session.scopes.statuses(),
-        }
-    }
 }
 
 #[cfg(test)]

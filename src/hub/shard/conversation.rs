@@ -100,10 +100,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn subscribe_wish(&mut self, id: ConnectionId, wish: Wish, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let Some(session) = &connection.session else { return };
-        let stream = match wish.stream {
-            _ if wish.lacks_scope(session) => {
-                return self.complain(id, StreamError::MissingScope, now);
-            }
+        let stream = match wish.granted(session.scopes) {
             Err(error) => return self.complain(id, error, now),
             Ok(stream) => stream,
         };
@@ -129,7 +126,7 @@ impl<S: Socket> Shard<S> {
     fn unsubscribe_wish(&mut self, id: ConnectionId, wish: Wish, now: Moment) {
         let Some(connection) = self.slots.get(id) else { return };
         let Some(session) = &connection.session else { return };
-        let Ok(stream) = wish.stream else {
+        let Ok(stream) = wish.0 else {
             return self.tell(id, UNSUBSCRIBE_FAILED, now);
         };
         if connection.subscriptions.contains(&stream, &stream.channels(session).0) {

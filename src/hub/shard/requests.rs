@@ -1,7 +1,9 @@
 //! Heads, answers, and how a session opens.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::Shard;
-use super::connection::{Asking, Awaited, Phase, Socket};
+use super::connection::{Asking, Awaited, Phase, Settings, Socket};
 use super::deadlines::Kind;
 use crate::hub::access::FeedAccess;
 use crate::hub::client_message::Wish;
@@ -10,10 +12,11 @@ use crate::hub::message::{ConnectionId, Refusal, ToControl};
 use crate::hub::moment::Moment;
 use crate::hub::question::FeedSettings;
 use crate::hub::registry::{Role, Subscriber};
-use crate::hub::request::{self, Outcome, Purpose, Refused};
+use crate::hub::request::{self, Asker, Outcome, Purpose, Refused};
 use crate::hub::session::Session;
 use crate::hub::stream::{Channel, Stream, StreamError};
-use crate::protocol::http::{Exchange, RequestId, parse_head};
+use crate::log::{self, Level};
+use crate::protocol::http::{Exchange, Head, RequestId, parse_head};
 use crate::protocol::ids::AccountId;
 
 /// The name under which metrics count the channels that the server reads for itself.
@@ -50,6 +53,7 @@ impl<S: Socket> Shard<S> {
                     Ok(Some((head, length))) => {
                         let request_id = RequestId::new(self.random.u128(..).to_ne_bytes());
                         let page = self.settings.front_page.as_deref();
+                        log_request(&self.settings, &connection.socket, &head, request_id);
                         self.scratch.clear();
                         let outcome = request::decide(&head, request_id, page, &mut self.scratch);
                         bytes = bytes.get(length..).unwrap_or(&[]);
@@ -91,7 +95,7 @@ impl<S: Socket> Shard<S> {
                 let waiting_max = self.settings.limits.questions_waiting_max as u64;
                 if self.metrics.questions_waiting >= waiting_max || self.drain.is_some() {
                     let refused = self.overloaded();
-                    self.refuse(id, &purpose, refused, now);
+                    self.refuse(id, purpose.asker(), refused, now);
                     return;
                 }
                 self.ask(id, Awaited::Session(purpose), now);
@@ -143,7 +147,7 @@ impl<S: Socket> Shard<S> {
             Ok(session) => session,
             Err(refusal) => {
                 let refused = self.refused(refusal);
-                self.refuse(id, &purpose, refused, now);
+                self.refuse(id, purpose.asker(), refused, now);
                 return;
             }
         };
@@ -216,17 +220,13 @@ impl<S: Socket> Shard<S> {
         wish: Wish,
         now: Moment,
     ) {
-        let refused = match &wish.stream {
-            _ if wish.lacks_scope(&session) => Some(StreamError::MissingScope),
-            Err(error) => Some(*error),
-            Ok(_) => None,
+        let stream = match wish.granted(session.scopes) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.refuse(id, Asker::Http(exchange), Refused::Stream(error), now);
+                return;
+            }
         };
-        if let Some(error) = refused {
-            let purpose = Purpose::EventStream { exchange, wish };
-            self.refuse(id, &purpose, Refused::Stream(error), now);
-            return;
-        }
-        let Ok(stream) = wish.stream else { return };
         let question = match &stream {
             Stream::List(list) => Some(ToControl::WhoOwns { connection: id, list: *list }),
             stream if FeedAccess::needs_settings(stream, &session) => {
@@ -290,8 +290,7 @@ impl<S: Socket> Shard<S> {
                     Ok(error) => Refused::Stream(error),
                     Err(refusal) => self.refused(refusal),
                 };
-                let purpose = Purpose::EventStream { exchange, wish: Wish::new("", Ok(stream)) };
-                self.refuse(id, &purpose, refused, now);
+                self.refuse(id, Asker::Http(exchange), refused, now);
             }
         }
     }
@@ -331,20 +330,17 @@ impl<S: Socket> Shard<S> {
     pub(super) fn question_expired(&mut self, id: ConnectionId, now: Moment) {
         let Some(asking) = self.stop_asking(id) else { return };
         let refused = self.overloaded();
-        let purpose = match asking.awaited {
-            Awaited::Session(purpose) => purpose,
-            Awaited::Stream(exchange, stream) => {
-                Purpose::EventStream { exchange, wish: Wish::new("", Ok(stream)) }
-            }
-            Awaited::Metrics(exchange) => Purpose::Answer { exchange, bytes: Vec::new() },
+        let asker = match asking.awaited {
+            Awaited::Session(purpose) => purpose.asker(),
+            Awaited::Stream(exchange, _) | Awaited::Metrics(exchange) => Asker::Http(exchange),
         };
-        self.refuse(id, &purpose, refused, now);
+        self.refuse(id, asker, refused, now);
     }
 
-    fn refuse(&mut self, id: ConnectionId, purpose: &Purpose, refused: Refused, now: Moment) {
+    fn refuse(&mut self, id: ConnectionId, asker: Asker, refused: Refused, now: Moment) {
         self.metrics.handshakes_refused.add(refused.label());
         self.scratch.clear();
-        let keep_alive = request::refuse(purpose, refused, &mut self.scratch);
+        let keep_alive = request::refuse(asker, refused, &mut self.scratch);
         self.push_scratch(id, now);
         self.answered(id, keep_alive, now);
     }
@@ -370,4 +366,25 @@ impl<S: Socket> Shard<S> {
             self.end(id, Farewell::Answered, now);
         }
     }
+}
+
+/// One line per request at level `debug`, without tokens, with the client's own address behind
+/// trusted proxies.
+fn log_request<S: Socket>(settings: &Settings, socket: &S, head: &Head<'_>, id: RequestId) {
+    if !log::enabled(Level::Debug) {
+        return;
+    }
+    // Whoever may enter the directory of a Unix socket is on this machine.
+    let peer = socket.peer().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let forwarded_for = head.joined("x-forwarded-for");
+    let forwarded_for = forwarded_for.as_deref().and_then(|value| str::from_utf8(value).ok());
+    let client = settings.trusted_proxies.client_address(peer, forwarded_for);
+    let target = log::redact(&head.target());
+    let fields = [
+        ("method", head.method.into()),
+        ("url", (&target).into()),
+        ("client", log::Value::Shown(&client)),
+        ("requestId", log::Value::Shown(&id)),
+    ];
+    log::debug("Request", &fields);
 }

@@ -81,6 +81,14 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
+    /// Path and query as they came. May hold a token: redact it before anybody reads it.
+    pub fn target(&self) -> String {
+        match self.raw_query {
+            "" => self.path.to_owned(),
+            query => format!("{}?{query}", self.path),
+        }
+    }
+
     /// The look-ups in the query string.
     pub fn query(&self) -> Query<'a> {
         Query::new(self.raw_query)
