@@ -5,7 +5,8 @@ mod support;
 use serde_json::json;
 use support::redis::Reply;
 use support::{
-    EventStream, Postgres, Redis, Sentinel, ServerBuilder, User, WebSocket, World, status,
+    EventStream, Postgres, Redis, RedisClient, Sentinel, ServerBuilder, User, WebSocket, World,
+    status,
 };
 
 #[test]
@@ -122,7 +123,12 @@ fn a_sentinel_leads_to_the_new_master() {
         matches!(reply, Reply::Array(replicas) if !replicas.is_empty()).then_some(())
     });
     master.kill();
-    replica.publish_wanted(&user.home(), status::message("delete", "2"));
+    // The sentinel disconnects the clients of the one that it promotes.
+    support::eventually("the subscription at the new master", || {
+        let reply = RedisClient::try_command(replica.port(), &["PUBSUB", "NUMSUB", &user.home()])?;
+        matches!(reply, Reply::Array(pair) if pair[1] == Reply::Integer(1)).then_some(())
+    });
+    replica.publish(&user.home(), status::message("delete", "2"));
     assert_eq!(websocket.next_event().payload, "2");
     match replica.client().command(&["ROLE"]) {
         Reply::Array(role) => assert_eq!(role[0].text(), "master"),

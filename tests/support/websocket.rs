@@ -1,8 +1,11 @@
 //! A WebSocket client of the plainest kind: every frame is seen, nothing is answered by itself.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::http::{Request, Response};
+use super::patience::PATIENCE;
 use super::server::Server;
 use super::socket::Socket;
 
@@ -107,7 +110,10 @@ impl WebSocket {
     /// The next frame that is no ping; pings are answered.
     #[track_caller]
     pub fn next(&mut self) -> Message {
+        // A server that pings and says nothing else must not keep a test waiting for ever.
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "nothing but pings in {PATIENCE:?}");
             match self.next_frame() {
                 Message::Ping(payload) => self.socket.send(client_frame(0x8a, &payload)),
                 other => return other,
