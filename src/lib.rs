@@ -51,6 +51,7 @@ pub mod config;
 pub mod demo;
 pub mod hub;
 pub mod io;
+pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod protocol;

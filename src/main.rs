@@ -1,4 +1,4 @@
-//! The command line: `trunkline [serve | demo | check-config]`.
+//! The command line: `trunkline [serve | demo | load | check-config]`.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use trunkline::config::{self, Config};
 use trunkline::demo::{self, Demo};
 use trunkline::io::database::Database;
 use trunkline::io::postgres::PostgresDatabase;
-use trunkline::log;
+use trunkline::{load, log};
 
 /// The command line or the configuration is wrong (`EX_USAGE` of sysexits.h).
 const WRONG_USAGE: u8 = 64;
@@ -22,6 +22,7 @@ Commands:
   demo          show live timelines on a machine without Redis and Postgres
                   --rate N    events a second (default 3)
                   --port N    port of the page and the API (default 4000)
+  load          put a server under load and measure it; `trunkline load help` says how
   check-config  print the configuration that holds, without secrets, or every error in it
   version       print the version
   help          print this
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         [] | ["serve"] => serve(),
         ["check-config"] => check_config(),
         ["demo", options @ ..] => demo(options),
+        ["load", words @ ..] => load(words),
         ["version" | "--version" | "-V"] => {
             println!("trunkline {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -104,6 +106,14 @@ fn demo(arguments: &[&str]) -> ExitCode {
     let outcome = boot::run(config, Surroundings { database, front_page: Some(page) });
     drop(running);
     finish(outcome)
+}
+
+fn load(words: &[&str]) -> ExitCode {
+    match load::run(words) {
+        load::Outcome::Fine => ExitCode::SUCCESS,
+        load::Outcome::Wrong | load::Outcome::Failed => ExitCode::from(FAILED),
+        load::Outcome::Usage => ExitCode::from(WRONG_USAGE),
+    }
 }
 
 fn check_config() -> ExitCode {
