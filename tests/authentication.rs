@@ -164,6 +164,7 @@ fn closed_feeds_show_only_to_roles_that_may_view_them() {
         websocket.subscribe(json!({"stream": "hashtag", "tag": "x"}));
         websocket
     });
+    world.await_subscriptions(4);
     let remote = Status::new(1);
     let local = Status::new(2).by(7, "bob");
     for channel in ["timeline:public", "timeline:hashtag:x"] {

@@ -133,6 +133,7 @@ fn keyword_filters_annotate_until_they_are_changed_or_expire() {
     let mut websocket = WebSocket::open(&world.server, &User(1).websocket("stream=public"));
     let mut events = EventStream::open(&world.server, "/api/v1/streaming/public", &User(1).token());
     let mut other = WebSocket::open(&world.server, &User(2).websocket("stream=public"));
+    world.await_subscriptions(3);
     let status = Status::new(9).text("<p>A Cat and a concatenation</p>");
     let publish = || world.redis.publish_wanted(PUBLIC, status.update());
     publish();
@@ -173,7 +174,7 @@ fn a_verdict_on_public_costs_three_queries_for_two_thousand_readers() {
     let mut websockets: Vec<WebSocket> = (1..=READERS)
         .map(|number| WebSocket::open(&world.server, &User(number).websocket("stream=public")))
         .collect();
-    world.server.await_metric("connected_clients", |count| count == READERS as f64);
+    world.await_subscriptions(READERS as usize);
     let status = Status::new(1)
         .by(author.account(), "far@far.example")
         .text("<p>A cat</p>")

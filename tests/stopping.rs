@@ -15,9 +15,7 @@ fn clients_are_sent_away_in_turn_and_served_until_then() {
         .collect();
     let mut events = EventStream::open(&world.server, "/api/v1/streaming/public", &User(1).token());
     world.redis.await_subscribers("timeline:public", 1);
-    for websocket in &mut websockets {
-        websocket.barrier();
-    }
+    world.await_subscriptions(CLIENTS as usize + 1);
     let World { mut server, redis, .. } = world;
     server.signal(Signal::TERM);
     // Whoever is not the first is still there for the next event, and the port is closed by then.

@@ -191,9 +191,16 @@ impl Server {
     /// The value of a metric: the sum over its labels; 0 if there is none.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_with(name, "")
+    }
+
+    /// The same over the samples with this label: `type="websocket"`.
+    #[track_caller]
+    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
         let text = self.get("/metrics").text();
         let samples = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']));
+            rest.is_some_and(|rest| rest.contains(label))
         });
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

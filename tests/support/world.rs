@@ -2,6 +2,7 @@
 
 use super::database::Database;
 use super::fixture::Fixture;
+use super::patience::eventually;
 use super::postgres::Postgres;
 use super::redis::Redis;
 use super::server::{Server, ServerBuilder};
@@ -32,6 +33,17 @@ impl World {
         let database = Postgres::shared().database();
         let server = change(ServerBuilder::new(&redis, &database)).start();
         World { server, redis, database }
+    }
+
+    /// Waits until the server counts so many subscriptions of clients. Redis shows only the first
+    /// of a channel.
+    #[track_caller]
+    pub fn await_subscriptions(&self, count: usize) {
+        eventually(&format!("{count} subscriptions"), || {
+            let all = self.server.metric("connected_channels");
+            let seen = all - self.server.metric_with("connected_channels", r#"channel="system""#);
+            (seen == count as f64).then_some(())
+        });
     }
 
     /// Puts rows into the database.
