@@ -238,7 +238,7 @@ impl Control {
                 self.judging.unknown.insert(account);
             }
         }
-        let waiting: Vec<u64> = self
+        let mut waiting: Vec<u64> = self
             .judging
             .cases
             .iter_mut()
@@ -250,6 +250,8 @@ impl Control {
                 was_awaited.then_some(*id)
             })
             .collect();
+        // Older cases first, whatever the order of the table.
+        waiting.sort_unstable();
         for case in waiting {
             self.settle(case);
         }
