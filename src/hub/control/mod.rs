@@ -202,7 +202,13 @@ impl Control {
 
     fn want(&mut self, shard: usize, channel: &Channel, wants: Wants) {
         if wants.is_empty() {
-            self.interest.unwant(channel, shard);
+            let is_last = self.interest.unwant(channel, shard);
+            // From here on a `filters_changed` may be missed.
+            if let Channel::System(account) = channel
+                && is_last
+            {
+                self.judging.filters_changed(*account);
+            }
         } else {
             self.interest.want(channel, shard);
         }

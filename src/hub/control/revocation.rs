@@ -103,11 +103,14 @@ impl Control {
     pub fn redis_confirmed(&mut self, name: &[u8], confirmation: Confirmation) {
         let epoch = self.interest.epoch();
         let confirmed = self.interest.confirmed(name, confirmation);
-        let is_again = epoch.0 > 0 && confirmation == Confirmation::Subscribed;
-        if let Some(Channel::Token(token)) = confirmed
-            && is_again
-        {
-            self.revocation.lapsed.push(token);
+        if confirmation != Confirmation::Subscribed {
+            return;
+        }
+        match confirmed {
+            Some(Channel::Token(token)) if epoch.0 > 0 => self.revocation.lapsed.push(token),
+            // What was read before may have changed before it could be heard.
+            Some(Channel::System(account)) => self.judging.filters_changed(account),
+            _ => {}
         }
     }
 
