@@ -49,11 +49,19 @@ pub(super) struct Judging {
     filters: FilterIndex,
     /// Readers whose filters are not known and not being asked for.
     unknown: HashSet<AccountId>,
-    /// Questions for filters that are out, by number, with those accounts whose filters have
-    /// changed since.
-    loading: HashMap<u64, HashSet<AccountId>>,
+    /// Questions for filters that are out, by number.
+    loading: HashMap<u64, Load>,
     /// Accounts that read no more, whose filters are still cached, oldest first.
     departed: Vec<AccountId>,
+}
+
+/// A question for filters.
+#[derive(Default)]
+struct Load {
+    /// Whose filters.
+    accounts: Vec<AccountId>,
+    /// Those of them whose filters have changed since it was asked.
+    changed: HashSet<AccountId>,
 }
 
 #[derive(Clone)]
@@ -101,8 +109,8 @@ impl Judging {
     /// The filters of an account are not what they were.
     pub(super) fn filters_changed(&mut self, account: AccountId) {
         self.filters.forget(account);
-        for changed in self.loading.values_mut() {
-            changed.insert(account);
+        for load in self.loading.values_mut() {
+            load.changed.insert(account);
         }
         if self.readers.contains_key(&account) {
             self.unknown.insert(account);
@@ -195,8 +203,8 @@ impl Control {
         let accounts: Vec<AccountId> = self.judging.unknown.drain().collect();
         let question = Question::Filters(Arc::from(accounts.as_slice()));
         self.metrics.verdict_queries += 1;
-        let number = self.ask(Asked::Filters(accounts), question);
-        self.judging.loading.insert(number, HashSet::new());
+        let number = self.ask(Asked::Filters(accounts.clone()), question);
+        self.judging.loading.insert(number, Load { accounts, changed: HashSet::new() });
     }
 
     /// Blocks and mutes, or domain blocks, are known.
@@ -217,7 +225,7 @@ impl Control {
         accounts: &[AccountId],
         answer: Result<Answer, Unanswered>,
     ) {
-        let changed = self.judging.loading.remove(&number).unwrap_or_default();
+        let Load { changed, .. } = self.judging.loading.remove(&number).unwrap_or_default();
         let answer = match answer {
             Ok(Answer::Filters(filters)) => Some(filters),
             _ => None,
@@ -283,19 +291,21 @@ impl Control {
         self.release(number, channels, Some(&Arc::new(verdict)));
     }
 
-    /// Filters of somebody who was checked have changed since they were read: they are asked for
-    /// once more.
+    /// Filters of somebody who was checked have changed since they were read: they are asked for once
+    /// more, unless another case has asked already.
     fn must_load_again(&mut self, number: u64) -> bool {
         let Some(case) = self.judging.cases.get(&number) else { return false };
-        let unknown = &self.judging.unknown;
-        if !unknown.iter().any(|account| case.verdict.may_admit(*account)) {
-            return false;
+        let may_admit = |account: &AccountId| case.verdict.may_admit(*account);
+        if self.judging.unknown.iter().any(may_admit) {
+            self.load_unknown_filters();
         }
-        self.load_unknown_filters();
-        let loads: HashSet<u64> = self.judging.loading.keys().copied().collect();
-        if let Some(case) = self.judging.cases.get_mut(&number) {
-            case.loads = loads;
-        }
-        true
+        let Some(case) = self.judging.cases.get_mut(&number) else { return false };
+        let may_admit = |account: &AccountId| case.verdict.may_admit(*account);
+        let concerned = self.judging.loading.iter();
+        case.loads = concerned
+            .filter(|(_, load)| load.accounts.iter().any(may_admit))
+            .map(|(number, _)| *number)
+            .collect();
+        !case.loads.is_empty()
     }
 }
