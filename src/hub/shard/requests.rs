@@ -236,7 +236,10 @@ impl<S: Socket> Shard<S> {
         };
         let Some(connection) = self.slots.get_mut(id) else { return };
         match question {
-            None => self.open_event_stream(id, session, exchange, stream, FeedAccess::FULL, now),
+            None => {
+                let access = FeedAccess::decide(&stream, None);
+                self.open_event_stream(id, session, exchange, stream, access, now);
+            }
             Some(question) => {
                 connection.session = Some(session);
                 self.ask(id, Awaited::Stream(exchange, stream), now);
