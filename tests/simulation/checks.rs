@@ -1,0 +1,169 @@
+//! What must hold whenever everything is at rest.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use trunkline::hub::stream::Channel;
+use trunkline::metrics::Transport;
+
+use super::client::Kind;
+use super::redis::is_system;
+use super::world::World;
+
+impl World {
+    /// Lets everything come to rest and looks at it.
+    pub fn check_at_rest(&mut self) {
+        let failing = std::mem::take(&mut self.database.failing_percent);
+        if self.percent(30) {
+            self.come_to_rest();
+            let stuck = |index: &usize| {
+                let (client, wire) = (&self.clients[*index], self.clients[*index].wire.borrow());
+                client.stalls && wire.blocked && !wire.broken
+            };
+            let stuck: Vec<usize> = (0..self.clients.len()).filter(stuck).collect();
+            self.pass(Duration::from_secs(25));
+            for index in stuck {
+                assert!(self.clients[index].is_gone(), "{index} stalls and is still there");
+            }
+        }
+        self.clients.iter_mut().for_each(|client| client.stalls = false);
+        self.pass(Duration::from_secs(5));
+        self.check_revoked();
+        self.check_clients();
+        self.check_redis();
+        self.ledger.settle(&self.clients, &self.database, self.step);
+        self.check_counters();
+        self.database.failing_percent = failing;
+    }
+
+    /// Time passes while everybody does what they have to do.
+    pub fn pass(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while self.now < until {
+            self.come_to_rest();
+            self.wait(Duration::from_millis(400));
+        }
+        self.come_to_rest();
+    }
+
+    /// Nobody whose revocation was published is still there.
+    fn check_revoked(&self) {
+        for (index, client) in self.clients.iter().enumerate() {
+            let Some(token) = self.database.tokens.get(&client.token) else { continue };
+            let channels = [
+                format!("timeline:access_token:{}", client.token),
+                format!("timeline:system:{}", token.account),
+            ];
+            let killed = channels.iter().any(|channel| self.killed.contains(channel));
+            assert!(!killed || !client.is_open(), "client {index} lives on: {channels:?}");
+        }
+    }
+
+    /// Everybody who is connected reads what they asked for.
+    fn check_clients(&mut self) {
+        let (step, has_failed) = (self.step, self.database.has_failed);
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            let is_open = client.is_open();
+            let is_over = client.is_gone() || client.farewell.is_some();
+            let is_excused = client.left || !client.excuses.is_empty();
+            assert!(
+                !is_over || is_excused,
+                "client {index} was sent away for nothing: {:?} {:?} {:?}",
+                client.status,
+                client.farewell,
+                self.shards[client.shard].metrics_mut().farewells,
+            );
+            for one in &mut client.subscriptions {
+                if one.left.is_some() || !is_open {
+                    one.ended.get_or_insert(step);
+                    continue;
+                }
+                if one.ended.is_some() {
+                    continue;
+                }
+                let registry = self.shards[client.shard].registry();
+                let is_in = one.channels.iter().all(|name| {
+                    let channel = Channel::parse(name.as_bytes()).unwrap();
+                    let mut readers = registry.readers(&channel).iter();
+                    readers.any(|reader| reader.connection == client.connection)
+                });
+                if is_in {
+                    one.registered.get_or_insert((step, 0));
+                    one.settled.get_or_insert(step);
+                    one.unsure = false;
+                } else {
+                    assert!(has_failed, "client {index} does not read {:?}", one.spec);
+                    one.left = Some(step);
+                    one.ended = Some(step);
+                }
+            }
+            let due = client.reproaches.iter().find(|one| one.certain);
+            assert!(due.is_none() || !is_open, "client {index} was not told {due:?}");
+            client.reproaches.clear();
+        }
+    }
+
+    /// Redis is subscribed to exactly what somebody wants, and the keys are set.
+    fn check_redis(&mut self) {
+        let mut wanted = BTreeSet::new();
+        for client in self.clients.iter().filter(|client| client.is_open()) {
+            wanted.insert(format!("timeline:access_token:{}", client.token));
+            let account = self.database.tokens[&client.token].account;
+            wanted.insert(format!("timeline:system:{account}"));
+            let open = client.subscriptions.iter().filter(|one| one.left.is_none());
+            wanted.extend(open.flat_map(|one| one.channels.clone()));
+        }
+        assert_eq!(self.redis.subscribed, wanted);
+        for name in wanted.iter().filter(|name| !is_system(name)) {
+            assert!(self.redis.keys.contains_key(name), "no key for {name}");
+        }
+        let interest = self.control.interest_mut();
+        assert_eq!((interest.wanted(), interest.joined()), (wanted.len(), wanted.len()));
+    }
+
+    /// The gauges say what there is.
+    fn check_counters(&mut self) {
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let here = || self.clients.iter().filter(|client| client.shard == index);
+            let open = |kind| here().filter(|one| one.is_open() && one.kind == kind).count() as u64;
+            let sockets = here().filter(|client| !client.is_gone()).count();
+            assert_eq!(shard.len(), sockets);
+            let metrics = shard.metrics_mut();
+            assert_eq!(metrics.sockets, sockets as u64);
+            assert_eq!(metrics.clients.get(Transport::WebSocket), open(Kind::WebSocket));
+            assert_eq!(metrics.clients.get(Transport::EventStream), open(Kind::EventStream));
+            assert_eq!((metrics.questions_waiting, metrics.outbox_bytes), (0, 0));
+            assert_eq!(metrics.outbox_connections, 0);
+        }
+    }
+
+    /// Everybody leaves, one way or another: nothing remains.
+    pub fn check_the_end(&mut self) {
+        self.check_at_rest();
+        for index in 0..self.clients.len() {
+            let way = self.below(3);
+            let client = &mut self.clients[index];
+            if client.left {
+                continue;
+            }
+            client.excuses.insert("polite");
+            match way {
+                0 if client.kind == Kind::WebSocket && client.status == Some(101) => {
+                    client.say(8, b"");
+                }
+                1 => {
+                    client.left = true;
+                    client.wire.borrow_mut().broken = true;
+                }
+                _ => client.left = true,
+            }
+        }
+        self.pass(Duration::from_secs(40));
+        self.check_counters();
+        for shard in &mut self.shards {
+            assert!(shard.is_empty() && shard.registry().is_empty());
+        }
+        assert!(self.redis.subscribed.is_empty());
+        assert_eq!(self.control.metrics().verdicts_waiting, 0);
+    }
+}
