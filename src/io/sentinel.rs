@@ -289,7 +289,7 @@ impl Search {
 }
 
 /// `AUTH` with or without a user.
-pub(super) fn encode_auth(output: &mut Vec<u8>, user: Option<&str>, password: &Secret) {
+pub fn encode_auth(output: &mut Vec<u8>, user: Option<&str>, password: &Secret) {
     let password = password.reveal().as_bytes();
     match user {
         Some(user) => encode_command(output, &[b"AUTH", user.as_bytes(), password]),
@@ -299,13 +299,13 @@ pub(super) fn encode_auth(output: &mut Vec<u8>, user: Option<&str>, password: &S
 
 /// The server wants no password and was given one: the clients that installations are used to go
 /// on, so do we.
-pub(super) fn is_needless_password(error: &[u8]) -> bool {
+pub fn is_needless_password(error: &[u8]) -> bool {
     error.starts_with(b"ERR AUTH <password> called without any password configured")
         || error.starts_with(b"ERR Client sent AUTH, but no password is set")
 }
 
 /// What a server wrote, for the log: bounded, printable.
-pub(super) fn text_of(bytes: &[u8]) -> String {
+pub fn text_of(bytes: &[u8]) -> String {
     const BYTES_MAX: usize = 200;
     let text = String::from_utf8_lossy(bytes.get(..BYTES_MAX).unwrap_or(bytes));
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()

@@ -15,7 +15,9 @@ use postgres_protocol::message::frontend;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::encryption::Transport;
+use super::encryption::{Transport, client_config};
+use crate::config::postgres::SslMode;
+use crate::config::{Limits, PostgresConfig};
 use crate::io::poller::Poller;
 use crate::io::upstream::{Endpoint, Upstream};
 use crate::protocol::postgres::{Conversation, Failure, Happening, Login, Statement};
@@ -45,6 +47,26 @@ pub struct Setup {
     pub tls: Option<Arc<ClientConfig>>,
     /// Bound of one reply.
     pub reply_bytes_max: usize,
+}
+
+impl Setup {
+    /// What this configuration asks for.
+    ///
+    /// Errors: the certificates in the configuration do not fit together.
+    pub fn new(config: &PostgresConfig, limits: &Limits) -> Result<Setup, rustls::Error> {
+        let tls = match config.ssl_mode {
+            SslMode::Disable => None,
+            _ => Some(client_config(config)?),
+        };
+        let login = Login {
+            user: config.user.clone(),
+            database: config.database.clone(),
+            password: config.password.clone(),
+            application_name: config.application_name.clone(),
+            options: config.options.clone(),
+        };
+        Ok(Setup { login, tls, reply_bytes_max: limits.reply_bytes_max })
+    }
 }
 
 /// The connection is of no use any more.

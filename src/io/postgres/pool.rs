@@ -10,18 +10,17 @@ use std::sync::Arc;
 
 use super::answer::answer;
 use super::connection::{Broken, Connection, Remedy, Setup};
-use super::encryption::client_config;
 use super::opening::{Opening, Outcome};
 use super::reach::Reach;
 use super::sql::statement;
 use crate::config::Limits;
-use crate::config::postgres::{PostgresConfig, SslMode};
+use crate::config::postgres::PostgresConfig;
 use crate::hub::moment::Moment;
 use crate::hub::question::{Answer, Question, Unanswered};
 use crate::io::database::{Database, PoolStats, Ticket};
 use crate::io::poller::{Poller, Readiness};
 use crate::io::resolver::Resolver;
-use crate::protocol::postgres::{Happening, Login, Row, ServerError};
+use crate::protocol::postgres::{Happening, Row, ServerError};
 
 /// The top byte of the keys of Postgres connections.
 pub const POSTGRES_KEY: u64 = 2 << 56;
@@ -103,18 +102,7 @@ impl PostgresDatabase {
         limits: &Limits,
         resolver: Resolver,
     ) -> Result<PostgresDatabase, rustls::Error> {
-        let tls = match config.ssl_mode {
-            SslMode::Disable => None,
-            _ => Some(client_config(config)?),
-        };
-        let login = Login {
-            user: config.user.clone(),
-            database: config.database.clone(),
-            password: config.password.clone(),
-            application_name: config.application_name.clone(),
-            options: config.options.clone(),
-        };
-        let setup = Setup { login, tls, reply_bytes_max: limits.reply_bytes_max };
+        let setup = Setup::new(config, limits)?;
         let size = config.pool_size.clamp(1, (1 << SLOT_BITS) - 1);
         Ok(PostgresDatabase {
             config: Arc::new(config.clone()),
