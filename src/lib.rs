@@ -49,6 +49,7 @@
 pub mod boot;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod hub;
 pub mod io;
 pub mod load;

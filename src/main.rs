@@ -1,4 +1,4 @@
-//! The command line: `trunkline [serve | demo | load | check-config]`.
+//! The command line: `trunkline [serve | demo | load | check-config | doctor]`.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use trunkline::config::{self, Config};
 use trunkline::demo::{self, Demo};
 use trunkline::io::database::Database;
 use trunkline::io::postgres::PostgresDatabase;
-use trunkline::{load, log};
+use trunkline::{doctor, load, log};
 
 /// The command line or the configuration is wrong (`EX_USAGE` of sysexits.h).
 const WRONG_USAGE: u8 = 64;
@@ -24,6 +24,10 @@ Commands:
                   --port N    port of the page and the API (default 4000)
   load          put a server under load and measure it; `trunkline load help` says how
   check-config  print the configuration that holds, without secrets, or every error in it
+  doctor        look at the kernel, limits, Redis and Postgres; say what to change, why and how
+                  --clients N clients that the host is to hold (default 10000)
+                  --json      for scripts; exit code 0 fine, 1 to change, 2 broken
+                  --pid N     the server whose limits count (default: the one that runs)
   version       print the version
   help          print this
 ";
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         ["check-config"] => check_config(),
         ["demo", options @ ..] => demo(options),
         ["load", words @ ..] => load(words),
+        ["doctor", options @ ..] => doctor(options),
         ["version" | "--version" | "-V"] => {
             println!("trunkline {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -124,6 +129,19 @@ fn check_config() -> ExitCode {
         }
         Err(code) => code,
     }
+}
+
+fn doctor(arguments: &[&str]) -> ExitCode {
+    let options = match doctor::Options::parse(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprint!("{error}\n\n{USAGE}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    let report = doctor::examine(options, config::load_from_process());
+    print!("{}", if options.json { report.json() } else { report.to_string() });
+    ExitCode::from(report.exit_code())
 }
 
 fn finish(outcome: Result<(), BootError>) -> ExitCode {
