@@ -66,7 +66,11 @@ impl World {
     /// A world without clients.
     pub fn new(seed: u64, shards: usize, limits: Limits, database: Database) -> World {
         let now = Moment(1_000_000_000);
-        let settings = Arc::new(Settings { limits: limits.clone(), front_page: None });
+        let settings = Arc::new(Settings {
+            limits: limits.clone(),
+            front_page: None,
+            trusted_proxies: Default::default(),
+        });
         let (links, _bell, up_links) = mesh(shards, &limits).unwrap();
         World {
             random: fastrand::Rng::with_seed(seed),
