@@ -28,8 +28,8 @@ api = Mastodon(access_token=token, api_base_url=base, version_check_mode="none")
 streams = {
     "user": api.stream_user,
     "public": api.stream_public,
-    "public:local": api.stream_local,
-    "public:remote": api.stream_remote,
+    "public:local": lambda listener: api.stream_public(listener, local=True),
+    "public:remote": lambda listener: api.stream_public(listener, remote=True),
     "direct": api.stream_direct,
     "hashtag": lambda listener: api.stream_hashtag("x", listener),
     "list": lambda listener: api.stream_list(int(os.environ["LIST"]), listener),
