@@ -34,27 +34,38 @@ impl ConnectionId {
     }
 }
 
+/// Who waits for an answer: a connection, and with which of its questions. A connection that has given
+/// a question up may have asked another one since; the answer to the first must not pass for the
+/// answer to the second.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct QuestionId {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Differs from question to question of one connection.
+    pub stamp: u16,
+}
+
 /// From a shard to the control core.
 #[derive(Debug)]
 pub enum ToControl {
     /// Who is the bearer of this token? Answer: [`ToShard::Session`].
     WhoIs {
         /// Who waits for the answer.
-        connection: ConnectionId,
+        question: QuestionId,
         /// The token.
         token: Token,
     },
     /// Who owns this list? Answer: [`ToShard::ListOwner`].
     WhoOwns {
         /// Who waits for the answer.
-        connection: ConnectionId,
+        question: QuestionId,
         /// The list.
         list: ListId,
     },
     /// Which feeds are closed? Answer: [`ToShard::Feeds`].
     ReadFeeds {
         /// Who waits for the answer.
-        connection: ConnectionId,
+        question: QuestionId,
     },
     /// A session opened whose token or account had no connection on this shard before: its system
     /// channels were wanted just now.
@@ -78,7 +89,7 @@ pub enum ToControl {
     /// Somebody wants the metrics of all cores. Answer: [`ToShard::MetricsText`].
     Scrape {
         /// Who waits for the answer.
-        connection: ConnectionId,
+        question: QuestionId,
     },
     /// The answer to [`ToShard::TakeMetrics`].
     Metrics(Box<ShardMetrics>),
@@ -94,21 +105,21 @@ pub enum ToShard {
     /// Who the bearer of a token is.
     Session {
         /// Who asked.
-        connection: ConnectionId,
+        question: QuestionId,
         /// The answer.
         answer: Result<Session, Refusal>,
     },
     /// Who owns a list; `None`: it does not exist.
     ListOwner {
         /// Who asked.
-        connection: ConnectionId,
+        question: QuestionId,
         /// The answer.
         answer: Result<Option<AccountId>, Refusal>,
     },
     /// Which feeds are closed.
     Feeds {
         /// Who asked.
-        connection: ConnectionId,
+        question: QuestionId,
         /// The answer.
         answer: Result<FeedSettings, Refusal>,
     },
@@ -124,7 +135,7 @@ pub enum ToShard {
     /// The metrics of all cores.
     MetricsText {
         /// Who asked.
-        connection: ConnectionId,
+        question: QuestionId,
         /// Prometheus text.
         text: Arc<str>,
     },

@@ -15,7 +15,7 @@ use super::resolver::Resolver;
 use super::signals::Signals;
 use crate::config::{Limits, RedisConfig};
 use crate::hub::control::{Control, Effect};
-use crate::hub::message::{ConnectionId, ToShard};
+use crate::hub::message::{QuestionId, ToShard};
 use crate::hub::moment::Moment;
 use crate::log;
 use crate::metrics::{self, ProcessFacts, ShardMetrics};
@@ -172,7 +172,7 @@ impl ControlCore {
         acted
     }
 
-    fn render(&mut self, shards: &[ShardMetrics], waiting: &[(usize, ConnectionId)]) {
+    fn render(&mut self, shards: &[ShardMetrics], waiting: &[(usize, QuestionId)]) {
         let (redis, pool) = (self.redis.stats(), self.database.stats());
         let counted = self.control.metrics_mut();
         counted.redis_connected = redis.connected;
@@ -184,9 +184,9 @@ impl ControlCore {
         counted.mesh_dropped = self.links.iter().map(ShardLink::lost).collect();
         let facts = ProcessFacts::read(self.driver);
         let text: Arc<str> = metrics::render(shards, self.control.metrics(), &facts).into();
-        for (shard, connection) in waiting.iter().copied() {
+        for (shard, question) in waiting.iter().copied() {
             if let Some(link) = self.links.get_mut(shard) {
-                link.send(ToShard::MetricsText { connection, text: Arc::clone(&text) });
+                link.send(ToShard::MetricsText { question, text: Arc::clone(&text) });
             }
         }
     }

@@ -197,11 +197,12 @@ impl ControlLink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::message::{ConnectionId, Refusal};
+    use crate::hub::message::{ConnectionId, QuestionId, Refusal};
 
     fn answer(slot: u32) -> ToShard {
         let connection = ConnectionId { slot, generation: 0 };
-        ToShard::Session { connection, answer: Err(Refusal::InvalidToken) }
+        let question = QuestionId { connection, stamp: 0 };
+        ToShard::Session { question, answer: Err(Refusal::InvalidToken) }
     }
 
     #[test]
@@ -214,8 +215,8 @@ mod tests {
         let mut slots = Vec::new();
         for _ in 0..5 {
             shards[0].flush();
-            while let Some(ToShard::Session { connection, .. }) = controls[0].receive() {
-                slots.push(connection.slot);
+            while let Some(ToShard::Session { question, .. }) = controls[0].receive() {
+                slots.push(question.connection.slot);
             }
         }
         assert_eq!(slots, [0, 1, 2, 3, 4]);

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 
 use crate::config::Limits;
 use crate::hub::interest::Interest;
-use crate::hub::message::{ConnectionId, ToControl, ToShard};
+use crate::hub::message::{QuestionId, ToControl, ToShard};
 use crate::hub::moment::{Moment, UnixMillis};
 use crate::hub::question::{Answer, Question, Unanswered};
 use crate::hub::shard_set::ShardSet;
@@ -41,8 +41,8 @@ pub enum Effect {
     Render {
         /// What the shards have counted.
         shards: Vec<ShardMetrics>,
-        /// Who waits: shard and connection.
-        waiting: Vec<(usize, ConnectionId)>,
+        /// Who waits, by shard.
+        waiting: Vec<(usize, QuestionId)>,
     },
 }
 
@@ -68,7 +68,7 @@ pub struct Control {
 /// Metrics of all shards on their way to somebody.
 #[derive(Default)]
 struct Scrape {
-    waiting: Vec<(usize, ConnectionId)>,
+    waiting: Vec<(usize, QuestionId)>,
     /// What has come, by shard; empty: nobody has been asked.
     collected: Vec<Option<Box<ShardMetrics>>>,
 }
@@ -103,13 +103,13 @@ impl Control {
     /// A message of a shard.
     pub fn from_shard(&mut self, shard: usize, message: ToControl) {
         match message {
-            ToControl::WhoIs { connection, token } => {
-                self.questions.want_session(shard, connection, token);
+            ToControl::WhoIs { question, token } => {
+                self.questions.want_session(shard, question, token);
             }
-            ToControl::WhoOwns { connection, list } => {
-                self.questions.want_owner(shard, connection, list);
+            ToControl::WhoOwns { question, list } => {
+                self.questions.want_owner(shard, question, list);
             }
-            ToControl::ReadFeeds { connection } => self.questions.want_feeds(shard, connection),
+            ToControl::ReadFeeds { question } => self.questions.want_feeds(shard, question),
             ToControl::Opened { token, account } => self.revocation.opened(token, account),
             ToControl::Want { channel, wants } => self.want(shard, &channel, wants),
             ToControl::ReaderArrived(account) => self.judging.reader_arrived(account),
@@ -117,7 +117,7 @@ impl Control {
                 let cached_max = self.limits.filters_cached_max;
                 self.judging.reader_left(account, cached_max);
             }
-            ToControl::Scrape { connection } => self.begin_scrape(shard, connection),
+            ToControl::Scrape { question } => self.begin_scrape(shard, question),
             ToControl::Metrics(metrics) => self.collect(metrics),
             ToControl::Drained => self.drained += 1,
         }
@@ -228,8 +228,8 @@ impl Control {
         }
     }
 
-    fn begin_scrape(&mut self, shard: usize, connection: ConnectionId) {
-        self.scrape.waiting.push((shard, connection));
+    fn begin_scrape(&mut self, shard: usize, question: QuestionId) {
+        self.scrape.waiting.push((shard, question));
         if self.scrape.collected.is_empty() {
             self.scrape.collected = (0..self.shards).map(|_| None).collect();
             for shard in 0..self.shards {

@@ -4,7 +4,7 @@
 use hashbrown::HashMap;
 
 use super::{Control, Effect};
-use crate::hub::message::{ConnectionId, Refusal, ToShard};
+use crate::hub::message::{QuestionId, Refusal, ToShard};
 use crate::hub::moment::Moment;
 use crate::hub::question::{Answer, Question, Unanswered};
 use crate::protocol::ids::{AccountId, ListId, Token, TokenId};
@@ -16,14 +16,14 @@ const BATCHES_MAX: usize = 2;
 /// Who asked for a session, with the token.
 pub(super) struct SessionAsker {
     shard: usize,
-    connection: ConnectionId,
+    question: QuestionId,
     token: Token,
 }
 
 /// Who asked for the owner of a list.
 pub(super) struct OwnerAsker {
     shard: usize,
-    connection: ConnectionId,
+    question: QuestionId,
     list: ListId,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Asked {
         kills: u64,
     },
     Owners(Vec<OwnerAsker>),
-    Feeds(Vec<(usize, ConnectionId)>),
+    Feeds(Vec<(usize, QuestionId)>),
     StillValid(Vec<TokenId>),
     Blocks(u64),
     Domains(u64),
@@ -49,7 +49,7 @@ pub(super) struct Questions {
     sessions_asked: usize,
     owners: Vec<OwnerAsker>,
     owners_asked: usize,
-    feeds: Vec<(usize, ConnectionId)>,
+    feeds: Vec<(usize, QuestionId)>,
     feeds_asked: usize,
     asked: HashMap<u64, (Asked, Moment)>,
     next_number: u64,
@@ -74,16 +74,16 @@ impl Asked {
 }
 
 impl Questions {
-    pub(super) fn want_session(&mut self, shard: usize, connection: ConnectionId, token: Token) {
-        self.sessions.push(SessionAsker { shard, connection, token });
+    pub(super) fn want_session(&mut self, shard: usize, question: QuestionId, token: Token) {
+        self.sessions.push(SessionAsker { shard, question, token });
     }
 
-    pub(super) fn want_owner(&mut self, shard: usize, connection: ConnectionId, list: ListId) {
-        self.owners.push(OwnerAsker { shard, connection, list });
+    pub(super) fn want_owner(&mut self, shard: usize, question: QuestionId, list: ListId) {
+        self.owners.push(OwnerAsker { shard, question, list });
     }
 
-    pub(super) fn want_feeds(&mut self, shard: usize, connection: ConnectionId) {
-        self.feeds.push((shard, connection));
+    pub(super) fn want_feeds(&mut self, shard: usize, question: QuestionId) {
+        self.feeds.push((shard, question));
     }
 
     /// The question of this number, which is not under way any more, and since when it was.
@@ -159,8 +159,7 @@ impl Control {
                     Some(session) => Ok(session),
                 },
             };
-            let connection = asker.connection;
-            let message = ToShard::Session { connection, answer };
+            let message = ToShard::Session { question: asker.question, answer };
             self.effects.push(Effect::ToShard(asker.shard, message));
         }
         if self.questions.are_sessions_quiet() {
@@ -182,22 +181,22 @@ impl Control {
                 Ok(owners) => Ok(owners.get(&asker.list).copied()),
                 Err(refusal) => Err(*refusal),
             };
-            let message = ToShard::ListOwner { connection: asker.connection, answer };
+            let message = ToShard::ListOwner { question: asker.question, answer };
             self.effects.push(Effect::ToShard(asker.shard, message));
         }
     }
 
     pub(super) fn feeds_answered(
         &mut self,
-        askers: Vec<(usize, ConnectionId)>,
+        askers: Vec<(usize, QuestionId)>,
         answer: Result<Answer, Unanswered>,
     ) {
         let answer = match answer {
             Ok(Answer::FeedSettings(settings)) => Ok(settings),
             _ => Err(Refusal::Failure),
         };
-        for (shard, connection) in askers {
-            self.effects.push(Effect::ToShard(shard, ToShard::Feeds { connection, answer }));
+        for (shard, question) in askers {
+            self.effects.push(Effect::ToShard(shard, ToShard::Feeds { question, answer }));
         }
     }
 }

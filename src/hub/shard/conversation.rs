@@ -15,7 +15,7 @@ use crate::hub::question::FeedSettings;
 use crate::hub::registry::{Change, Role, Subscriber};
 use crate::hub::stream::{Channel, Stream, StreamError};
 use crate::metrics::Transport;
-use crate::protocol::ids::AccountId;
+use crate::protocol::ids::{AccountId, ListId};
 use crate::protocol::websocket::{self, Inbound, Partial, ProtocolError, Receiver};
 
 const UNSUBSCRIBE_FAILED: &str = r#"{"error":"Error unsubscribing from channel"}"#;
@@ -110,17 +110,15 @@ impl<S: Socket> Shard<S> {
         if connection.subscriptions.len() >= self.settings.limits.subscriptions_max {
             return self.end(id, Farewell::TooManySubscriptions, now);
         }
-        let question = match &stream {
-            Stream::List(list) => ToControl::WhoOwns { connection: id, list: *list },
-            stream if FeedAccess::needs_settings(stream, session) => {
-                ToControl::ReadFeeds { connection: id }
-            }
+        let list = match &stream {
+            Stream::List(list) => Some(*list),
+            stream if FeedAccess::needs_settings(stream, session) => None,
             _ => {
                 let access = FeedAccess::decide(&stream, None);
                 return self.subscribe(id, stream, access);
             }
         };
-        self.wait(id, Action::Subscribe(stream), question, now);
+        self.wait(id, Action::Subscribe(stream), list, now);
     }
 
     fn unsubscribe_wish(&mut self, id: ConnectionId, wish: Wish, now: Moment) {
@@ -132,17 +130,21 @@ impl<S: Socket> Shard<S> {
         if connection.subscriptions.contains(&stream, &stream.channels(session).0) {
             self.unsubscribe(id, &stream);
         } else if let Stream::List(list) = stream {
-            let question = ToControl::WhoOwns { connection: id, list };
-            self.wait(id, Action::UnsubscribeForeign, question, now);
+            self.wait(id, Action::UnsubscribeForeign, Some(list), now);
         }
     }
 
-    fn wait(&mut self, id: ConnectionId, action: Action, question: ToControl, now: Moment) {
+    /// Asks who owns a list or, without one, which feeds are closed.
+    fn wait(&mut self, id: ConnectionId, action: Action, list: Option<ListId>, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let Phase::WebSocket { waiting, .. } = &mut connection.phase else { return };
         *waiting = Some(Box::new(Waiting { action, behind: VecDeque::new() }));
-        self.outgoing.push(question);
         self.set_deadline(id, Kind::Question, now);
+        let question = self.question_of(id);
+        self.outgoing.push(match list {
+            Some(list) => ToControl::WhoOwns { question, list },
+            None => ToControl::ReadFeeds { question },
+        });
     }
 
     /// The owner of a list is known.

@@ -15,8 +15,8 @@
 //!
 //! * A connection is in the registry exactly while its phase is open, for its token, its account
 //!   and each stream.
-//! * Questions and their answers carry a [`ConnectionId`] with a generation; a connection has at
-//!   most one question out.
+//! * Questions and their answers carry a [`QuestionId`]: the slot's generation, and the stamp of the
+//!   phase that waits. A connection waits for at most one answer.
 //! * Answers and revocations come over one ordered channel, and a connection is registered for
 //!   revocation in the very step in which it opens: no `kill` falls in between.
 
@@ -38,7 +38,7 @@ pub use connection::{Sent, Settings, Socket};
 
 use crate::hub::drain::Drain;
 use crate::hub::farewell::Farewell;
-use crate::hub::message::{ConnectionId, ToControl, ToShard};
+use crate::hub::message::{ConnectionId, QuestionId, ToControl, ToShard};
 use crate::hub::moment::Moment;
 use crate::hub::outbox::Frame;
 use crate::hub::registry::Registry;
@@ -159,9 +159,15 @@ impl<S: Socket> Shard<S> {
     pub fn handle(&mut self, message: ToShard, now: Moment) {
         match message {
             ToShard::Deliver(delivery) => self.begin_fanout(delivery),
-            ToShard::Session { connection, answer } => self.identified(connection, answer, now),
-            ToShard::ListOwner { connection, answer } => self.list_known(connection, answer, now),
-            ToShard::Feeds { connection, answer } => self.feeds_known(connection, answer, now),
+            ToShard::Session { question, answer } => {
+                self.if_awaited(question, |shard, id| shard.identified(id, answer, now));
+            }
+            ToShard::ListOwner { question, answer } => {
+                self.if_awaited(question, |shard, id| shard.list_known(id, answer, now));
+            }
+            ToShard::Feeds { question, answer } => {
+                self.if_awaited(question, |shard, id| shard.feeds_known(id, answer, now));
+            }
             ToShard::KillToken(token) => self.kill_token(token, now),
             ToShard::KillAccount(account) => self.kill_account(account, now),
             ToShard::Lagged(channels) => self.lagged(&channels, now),
@@ -169,7 +175,9 @@ impl<S: Socket> Shard<S> {
                 let metrics = Box::new(self.metrics.clone());
                 self.outgoing.push(ToControl::Metrics(metrics));
             }
-            ToShard::MetricsText { connection, text } => self.scraped(connection, &text, now),
+            ToShard::MetricsText { question, text } => {
+                self.if_awaited(question, |shard, id| shard.scraped(id, &text, now));
+            }
             ToShard::Drain(window) => self.begin_drain(window, now),
         }
     }
@@ -202,6 +210,20 @@ impl<S: Socket> Shard<S> {
     /// The channels that somebody here reads.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The question that a connection has just begun to wait for.
+    fn question_of(&self, id: ConnectionId) -> QuestionId {
+        let stamp = self.slots.get(id).map_or(0, |connection| connection.stamp);
+        QuestionId { connection: id, stamp }
+    }
+
+    /// Does something with an answer, unless its connection waits for it no more.
+    fn if_awaited(&mut self, question: QuestionId, act: impl FnOnce(&mut Self, ConnectionId)) {
+        let connection = self.slots.get(question.connection);
+        if connection.is_some_and(|connection| connection.stamp == question.stamp) {
+            act(self, question.connection);
+        }
     }
 
     /// Sends a frame to a connection, or ends it if it cannot take it.

@@ -89,7 +89,8 @@ impl<S: Socket> Shard<S> {
             }
             Outcome::Scrape(exchange) => {
                 self.ask(id, Awaited::Metrics(exchange), now);
-                self.outgoing.push(ToControl::Scrape { connection: id });
+                let question = self.question_of(id);
+                self.outgoing.push(ToControl::Scrape { question });
             }
             Outcome::Authenticate { token, purpose } => {
                 let waiting_max = self.settings.limits.questions_waiting_max as u64;
@@ -99,7 +100,8 @@ impl<S: Socket> Shard<S> {
                     return;
                 }
                 self.ask(id, Awaited::Session(purpose), now);
-                self.outgoing.push(ToControl::WhoIs { connection: id, token });
+                let question = self.question_of(id);
+                self.outgoing.push(ToControl::WhoIs { question, token });
             }
         }
     }
@@ -227,25 +229,22 @@ impl<S: Socket> Shard<S> {
                 return;
             }
         };
-        let question = match &stream {
-            Stream::List(list) => Some(ToControl::WhoOwns { connection: id, list: *list }),
-            stream if FeedAccess::needs_settings(stream, &session) => {
-                Some(ToControl::ReadFeeds { connection: id })
-            }
-            _ => None,
-        };
         let Some(connection) = self.slots.get_mut(id) else { return };
-        match question {
-            None => {
+        let list = match &stream {
+            Stream::List(list) => Some(*list),
+            stream if FeedAccess::needs_settings(stream, &session) => None,
+            _ => {
                 let access = FeedAccess::decide(&stream, None);
-                self.open_event_stream(id, session, exchange, stream, access, now);
+                return self.open_event_stream(id, session, exchange, stream, access, now);
             }
-            Some(question) => {
-                connection.session = Some(session);
-                self.ask(id, Awaited::Stream(exchange, stream), now);
-                self.outgoing.push(question);
-            }
-        }
+        };
+        connection.session = Some(session);
+        self.ask(id, Awaited::Stream(exchange, stream), now);
+        let question = self.question_of(id);
+        self.outgoing.push(match list {
+            Some(list) => ToControl::WhoOwns { question, list },
+            None => ToControl::ReadFeeds { question },
+        });
     }
 
     /// The owner of the list that an event stream waits for is known.
