@@ -180,7 +180,11 @@ impl<S: Socket> Shard<S> {
     fn end_all(&mut self, channel: &Channel, farewell: Farewell, now: Moment) {
         let subscribers: Vec<Subscriber> = self.registry.readers(channel).to_vec();
         for subscriber in subscribers {
-            self.end(subscriber.connection, farewell, now);
+            // Who reads a channel through two streams is sent away once.
+            let connection = self.slots.get(subscriber.connection);
+            if connection.is_some_and(|connection| connection.transport().is_some()) {
+                self.end(subscriber.connection, farewell, now);
+            }
         }
     }
 }
