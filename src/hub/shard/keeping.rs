@@ -75,6 +75,8 @@ impl<S: Socket> Shard<S> {
                     self.end(id, Farewell::Stopping, now);
                 }
             }
+        }
+        if self.slots.len() == 0 && !std::mem::replace(&mut self.is_drain_told, true) {
             self.outgoing.push(ToControl::Drained);
         }
     }

@@ -64,6 +64,8 @@ pub struct Shard<S> {
     pings: Sweep,
     thumps: Sweep,
     drain: Option<Drain>,
+    /// The control core has heard that everybody is gone.
+    is_drain_told: bool,
     /// Where answers are put together before they are sent.
     scratch: Vec<u8>,
     /// Connections that are sent away one by one while draining.
@@ -90,6 +92,7 @@ impl<S: Socket> Shard<S> {
             pings,
             thumps,
             drain: None,
+            is_drain_told: false,
             scratch: Vec::new(),
             leaving: VecDeque::new(),
             metrics: ShardMetrics::new(index),
