@@ -150,13 +150,12 @@ impl<S: Socket> Shard<S> {
             Err(refusal) => {
                 let refused = self.refused(refusal);
                 self.refuse(id, purpose.asker(), refused, now);
-                return;
+                return self.receive_early(id, early, now);
             }
         };
         match purpose {
             Purpose::Upgrade { accepted, first, .. } => {
                 self.open_websocket(id, session, &accepted, first, now);
-                self.receive_early(id, early, now);
             }
             Purpose::EventStream { exchange, wish } => {
                 self.prepare_event_stream(id, session, exchange, wish, now);
@@ -166,11 +165,12 @@ impl<S: Socket> Shard<S> {
                 self.scratch.extend_from_slice(&bytes);
                 self.push_scratch(id, now);
                 self.answered(id, exchange.keep_alive, now);
-                self.receive_early(id, early, now);
             }
         }
+        self.receive_early(id, early, now);
     }
 
+    /// What came behind a head while its answer was awaited: frames, or the next heads.
     fn receive_early(&mut self, id: ConnectionId, mut early: Vec<u8>, now: Moment) {
         if !early.is_empty() {
             self.receive(id, &mut early, now);
@@ -279,7 +279,8 @@ impl<S: Socket> Shard<S> {
         now: Moment,
         settle: impl FnOnce(&Session, &Stream) -> Result<FeedAccess, Result<StreamError, Refusal>>,
     ) {
-        let Some(Asking { awaited: Awaited::Stream(exchange, stream), .. }) = self.stop_asking(id)
+        let Some(Asking { awaited: Awaited::Stream(exchange, stream), early }) =
+            self.stop_asking(id)
         else {
             return;
         };
@@ -293,6 +294,7 @@ impl<S: Socket> Shard<S> {
                     Err(refusal) => self.refused(refusal),
                 };
                 self.refuse(id, Asker::Http(exchange), refused, now);
+                self.receive_early(id, early, now);
             }
         }
     }
@@ -337,6 +339,7 @@ impl<S: Socket> Shard<S> {
             Awaited::Stream(exchange, _) | Awaited::Metrics(exchange) => Asker::Http(exchange),
         };
         self.refuse(id, asker, refused, now);
+        self.receive_early(id, asking.early, now);
     }
 
     fn refuse(&mut self, id: ConnectionId, asker: Asker, refused: Refused, now: Moment) {
