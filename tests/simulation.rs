@@ -15,6 +15,8 @@ mod database;
 mod ledger;
 #[path = "simulation/parser.rs"]
 mod parser;
+#[path = "simulation/phases.rs"]
+mod phases;
 #[path = "simulation/redis.rs"]
 mod redis;
 #[path = "simulation/script.rs"]

@@ -56,6 +56,8 @@ pub struct Connection<S> {
     pub(super) stamp: u16,
     /// Something came since the last ping.
     pub(super) heard: bool,
+    /// A deadline is out at which its outbox is looked at.
+    pub(super) is_watched: bool,
 }
 
 /// What a connection does.
@@ -132,6 +134,7 @@ impl<S: Socket> Connection<S> {
             outbox: None,
             stamp: 0,
             heard: true,
+            is_watched: false,
         }
     }
 

@@ -133,14 +133,23 @@ impl<S: Socket> Shard<S> {
     /// An outbox exists since some time: has it moved?
     fn look_at_blocked(&mut self, id: ConnectionId, now: Moment) {
         let lasts = self.settings.limits.outbox_blocked_secs_max;
-        let Some(connection) = self.slots.get(id) else { return };
-        let Some(outbox) = &connection.outbox else { return };
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        let Some(outbox) = &connection.outbox else {
+            connection.is_watched = false;
+            return;
+        };
         let earlier = Moment(now.0.saturating_sub(lasts.as_nanos() as u64));
         if outbox.is_blocked_since(earlier) {
             self.end(id, Farewell::WriteBlocked, now);
         } else {
-            let expired = Expired { kind: Kind::Blocked, connection: id, stamp: 0 };
-            self.deadlines.set(now, lasts, expired);
+            self.watch_outbox(id, now);
         }
+    }
+
+    /// Has the outbox looked at when it may have been blocked for too long.
+    pub(super) fn watch_outbox(&mut self, id: ConnectionId, now: Moment) {
+        let lasts = self.settings.limits.outbox_blocked_secs_max;
+        let expired = Expired { kind: Kind::Blocked, connection: id, stamp: 0 };
+        self.deadlines.set(now, lasts, expired);
     }
 }

@@ -240,9 +240,10 @@ impl<S: Socket> Shard<S> {
             Ok(false) => {}
             Ok(true) => {
                 self.metrics.outbox_connections += 1;
-                let lasts = self.settings.limits.outbox_blocked_secs_max;
-                let expired = Expired { kind: Kind::Blocked, connection: id, stamp: 0 };
-                self.deadlines.set(now, lasts, expired);
+                // One deadline however often the outbox comes and goes.
+                if !std::mem::replace(&mut connection.is_watched, true) {
+                    self.watch_outbox(id, now);
+                }
             }
             Err(farewell) => self.end(id, farewell, now),
         }
