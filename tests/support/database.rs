@@ -59,9 +59,16 @@ impl Database {
     /// How many statements have run in this database since [`Database::reset_statements`].
     #[track_caller]
     pub fn statements(&self) -> u64 {
+        self.statements_about(".*")
+    }
+
+    /// The same, of those whose text matches a regular expression.
+    #[track_caller]
+    pub fn statements_about(&self, pattern: &str) -> u64 {
         let query = "select coalesce(sum(calls), 0) from pg_stat_statements s join pg_database d \
                      on d.oid = s.dbid where datname = ";
-        let text = self.maintenance().sql(&format!("{query}'{}'", self.name));
+        let query = format!("{query}'{}' and query ~ '{pattern}'", self.name);
+        let text = self.maintenance().sql(&query);
         text.parse().expect("a number of statements")
     }
 
