@@ -46,6 +46,9 @@
 //!   ever cancelled in mid-read, and one thread can turn both a shard and the control core on a
 //!   single-core machine.
 
+// Tests may unwrap; nothing that came from outside is ever unwrapped elsewhere.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod boot;
 pub mod config;
 pub mod demo;

@@ -17,7 +17,7 @@ use crate::config::{Limits, RedisConfig};
 use crate::hub::control::{Control, Effect};
 use crate::hub::message::{QuestionId, ToShard};
 use crate::hub::moment::Moment;
-use crate::log;
+use crate::log::{self, Sparingly};
 use crate::metrics::{self, ProcessFacts, ShardMetrics};
 
 /// Components by the top byte of their keys; Redis has 1, Postgres 2, the resolver 3.
@@ -31,7 +31,7 @@ const MESSAGES_MAX: usize = 1024;
 const CONGESTED_PAUSE: Duration = Duration::from_millis(1);
 /// How long shards may take to say that they are empty after the window of a drain, before the
 /// process ends anyway.
-const DRAIN_GRACE: Duration = Duration::from_secs(3);
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// The control core with its surroundings.
 pub struct ControlCore {
@@ -47,6 +47,7 @@ pub struct ControlCore {
     /// When the process ends at the latest; set by the first signal.
     ends_at: Option<Moment>,
     ready: Vec<Readiness>,
+    complaints: Sparingly,
     driver: &'static str,
 }
 
@@ -96,6 +97,7 @@ impl ControlCore {
             drain_window: parts.drain_window,
             ends_at: None,
             ready: Vec::new(),
+            complaints: Sparingly::default(),
             driver: parts.driver,
         })
     }
@@ -114,7 +116,7 @@ impl ControlCore {
     }
 
     fn hear_redis(&mut self, now: Moment) {
-        let control = &mut self.control;
+        let (control, complaints) = (&mut self.control, &mut self.complaints);
         self.redis.turn(now, &self.ready, &self.poller, &mut |event| match event {
             RedisEvent::Message { channel, payload } => control.redis_message(&channel, &payload),
             RedisEvent::Confirmed { channel, confirmation } => {
@@ -123,8 +125,12 @@ impl ControlCore {
             RedisEvent::Connected => log::info("Connected to Redis", &[]),
             RedisEvent::KeysLost => control.interest_mut().keys_lost(),
             RedisEvent::Lost { reason } => {
-                log::error("Lost the connection to Redis", &[("reason", (&reason).into())]);
                 control.redis_lost();
+                let what = "Lost the connection to Redis";
+                if let Some(held_back) = complaints.allow(what, now) {
+                    let fields = [("reason", (&reason).into()), ("heldBack", held_back.into())];
+                    log::error(what, &fields);
+                }
             }
             RedisEvent::Trouble(text) => {
                 log::error("Redis Client Error!", &[("err", (&text).into())])

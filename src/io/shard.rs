@@ -176,7 +176,9 @@ impl ShardCore {
     }
 
     fn fan_out(&mut self) -> bool {
-        self.shard.fan_out(SENDS_MAX, self.clock.now())
+        let more = self.shard.fan_out(SENDS_MAX, self.clock.now());
+        self.shard.record_latency(self.clock.now());
+        more
     }
 
     fn complain(&mut self, what: &'static str, error: &io::Error) {

@@ -51,15 +51,23 @@ impl<S: Socket> Shard<S> {
             }
         }
         fanout.next = end;
+        self.sent.1 += std::mem::take(&mut fanout.delivered);
+        self.sent.0 = fanout.delivery.received;
         let more = end < fanout.readers.len();
         if more {
             self.fanout = Some(fanout);
         } else {
             self.metrics.deliveries += 1;
-            let nanos = now.nanos_since(fanout.delivery.received);
-            self.metrics.latency.record_many(nanos, fanout.delivered);
         }
         more
+    }
+
+    /// Records how long it took until now to send what [`Shard::fan_out`] has just sent.
+    pub fn record_latency(&mut self, now: Moment) {
+        let (received, count) = std::mem::take(&mut self.sent);
+        if count > 0 {
+            self.metrics.latency.record_many(now.nanos_since(received), count);
+        }
     }
 
     fn deliver(&mut self, fanout: &mut Fanout, subscriber: Subscriber, now: Moment) {

@@ -60,6 +60,9 @@ pub struct Shard<S> {
     outgoing: Vec<ToControl>,
     /// The event that is on its way to its readers right now.
     fanout: Option<Fanout>,
+    /// When the event of the last fan-out was received, and how many have got it since they were last
+    /// recorded.
+    sent: (Moment, u64),
     deadlines: Deadlines,
     pings: Sweep,
     thumps: Sweep,
@@ -88,6 +91,7 @@ impl<S: Socket> Shard<S> {
             readers: HashMap::new(),
             outgoing: Vec::new(),
             fanout: None,
+            sent: (Moment::default(), 0),
             deadlines: Deadlines::default(),
             pings,
             thumps,
