@@ -22,11 +22,9 @@
 //! memory of their own. Keys are left to expire.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::time::Duration;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
+use super::channel_table::ChannelTable;
 use super::moment::Moment;
 use super::shard_set::ShardSet;
 use super::stream::Channel;
@@ -72,14 +70,8 @@ pub enum Confirmation {
 
 /// The channels that somebody wants or that Redis still holds for us.
 pub struct Interest {
-    /// Entries by their index; freed ones are used again.
-    entries: Vec<Entry>,
-    /// Indices of freed entries.
-    free: Vec<u32>,
-    /// Channel → index of its entry. Holds exactly the entries that have a channel.
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-    /// Indices of entries to look at in the next batches, each at most once (its `queued` is set).
+    entries: ChannelTable<Entry>,
+    /// Numbers of entries to look at in the next batches, each at most once (its `queued` is set).
     queue: VecDeque<u32>,
     /// Entries that a shard wants.
     wanted: usize,
@@ -90,10 +82,8 @@ pub struct Interest {
     limits: Bounds,
 }
 
-/// Forty bytes, and some eight in the index.
+/// With its channel thirty-two bytes, and some eight in the index.
 struct Entry {
-    /// `None`: free.
-    channel: Option<Channel>,
     shards: ShardSet,
     /// The epoch in which it became [`State::Joined`].
     since: Epoch,
@@ -120,7 +110,7 @@ struct Bounds {
 struct Renewal {
     /// When this round began; `None`: the keys were never set, or are lost.
     started: Option<Moment>,
-    /// `0 <= cursor <= entries.len()`: the entry to be renewed next.
+    /// `0 <= cursor <= entries.places()`: the entry to be renewed next.
     cursor: usize,
     /// Set keys as fast as there is room until the cursor is round once.
     hurry: bool,
@@ -132,10 +122,7 @@ impl Interest {
         let bounds =
             Bounds { batch_max: limits.redis_batch_max, renew: limits.subscribed_renew_secs };
         Interest {
-            entries: Vec::new(),
-            free: Vec::new(),
-            index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            entries: ChannelTable::default(),
             queue: VecDeque::new(),
             wanted: 0,
             joined: 0,
@@ -147,8 +134,8 @@ impl Interest {
 
     /// Shard `shard` wants `channel` (again, perhaps). Returns whether nobody had wanted it before.
     pub fn want(&mut self, channel: &Channel, shard: usize) -> bool {
-        let at = self.find(channel).unwrap_or_else(|| self.insert(channel));
-        let Some(entry) = self.entries.get_mut(at as usize) else { return false };
+        let at = self.entries.find(channel).unwrap_or_else(|| self.insert(channel));
+        let Some((_, entry)) = self.entries.get_mut(at) else { return false };
         let first = entry.shards.is_empty();
         entry.shards.insert(shard);
         let wanted = !entry.shards.is_empty();
@@ -161,8 +148,8 @@ impl Interest {
 
     /// Shard `shard` wants `channel` no longer. Returns whether nobody does now.
     pub fn unwant(&mut self, channel: &Channel, shard: usize) -> bool {
-        let Some(at) = self.find(channel) else { return false };
-        let Some(entry) = self.entries.get_mut(at as usize) else { return false };
+        let Some(at) = self.entries.find(channel) else { return false };
+        let Some((_, entry)) = self.entries.get_mut(at) else { return false };
         let last = entry.shards.remove(shard) && entry.shards.is_empty();
         if last {
             self.wanted -= 1;
@@ -206,10 +193,10 @@ impl Interest {
     /// Redis has confirmed for the channel of this name (without namespace). Returns the channel if
     /// it is known and this was news.
     pub fn confirmed(&mut self, name: &[u8], confirmation: Confirmation) -> Option<Channel> {
-        let at = self.find(&Channel::parse(name)?)?;
+        let at = self.entries.find(&Channel::parse(name)?)?;
         let epoch = self.epoch;
-        let entry = self.entries.get_mut(at as usize)?;
-        let channel = entry.channel.clone();
+        let (channel, entry) = self.entries.get_mut(at)?;
+        let channel = Some(channel.clone());
         let wanted = !entry.shards.is_empty();
         match (confirmation, entry.state) {
             (Confirmation::Subscribed, State::Joining) => {
@@ -236,11 +223,10 @@ impl Interest {
     pub fn connection_lost(&mut self) {
         self.epoch.0 = self.epoch.0.wrapping_add(1);
         self.joined = 0;
-        for at in 0..self.entries.len() {
-            let Some(entry) = self.entries.get_mut(at) else { continue };
-            if entry.channel.is_some() {
+        for at in 0..self.entries.places() {
+            if let Some((_, entry)) = self.entries.get_mut(at) {
                 entry.state = State::Absent;
-                self.enqueue(at as u32);
+                self.enqueue(at);
             }
         }
     }
@@ -248,7 +234,7 @@ impl Interest {
     /// The command connection is new: keys that were on their way may be lost, and Redis may have
     /// been emptied. All of them are set again as fast as there is room.
     pub fn keys_lost(&mut self) {
-        self.entries.iter_mut().for_each(|entry| entry.keyed = false);
+        self.entries.values_mut().for_each(|entry| entry.keyed = false);
         self.renewal = Renewal { started: None, cursor: 0, hurry: true };
     }
 
@@ -256,7 +242,7 @@ impl Interest {
     /// keys.
     pub fn next_deadline(&self) -> Option<Moment> {
         let started = self.renewal.started?;
-        let entries = self.entries.len() as u64;
+        let entries = u64::from(self.entries.places());
         if entries == 0 || self.wanted == 0 {
             return None;
         }
@@ -285,9 +271,8 @@ impl Interest {
 impl Interest {
     /// Looks at an entry of the queue: asks for what is missing, frees what is over.
     fn settle(&mut self, at: u32, set_key: bool, batch: &mut Batch) {
-        let Some(entry) = self.entries.get_mut(at as usize) else { return };
+        let Some((channel, entry)) = self.entries.get_mut(at) else { return };
         entry.queued = false;
-        let Some(channel) = &entry.channel else { return };
         match (entry.state, entry.shards.is_empty()) {
             (State::Absent, false) => {
                 batch.subscribe.push(channel.clone());
@@ -299,12 +284,11 @@ impl Interest {
                 entry.state = State::Leaving;
                 self.joined -= 1;
             }
-            (State::Absent, true) => self.release(at),
+            (State::Absent, true) => self.entries.release(at),
             // The answer that is under way brings it back.
             (State::Joining | State::Leaving, _) | (State::Joined, false) => {}
         }
-        let Some(entry) = self.entries.get_mut(at as usize) else { return };
-        let Some(channel) = &entry.channel else { return };
+        let Some((channel, entry)) = self.entries.get_mut(at) else { return };
         // New, or wanted again after the cursor has passed it by as unwanted.
         let held = matches!(entry.state, State::Joining | State::Joined);
         let due = held && !entry.keyed && !entry.shards.is_empty();
@@ -317,7 +301,7 @@ impl Interest {
     /// Moves the cursor to where it should be by now, as far as there is room.
     fn renew(&mut self, now: Moment, keys_max: usize, batch: &mut Batch) {
         let started = *self.renewal.started.get_or_insert(now);
-        let entries = self.entries.len();
+        let entries = self.entries.places() as usize;
         let steps = (now.since(started).as_nanos() / RENEWAL_STEP.as_nanos()) as u64;
         let round = self.steps_in_round();
         let due = if self.renewal.hurry || steps >= round {
@@ -326,10 +310,9 @@ impl Interest {
             (entries as u64 * steps / round) as usize
         };
         while self.renewal.cursor < due && batch.set_keys.len() < keys_max {
-            let entry = self.entries.get_mut(self.renewal.cursor);
+            let entry = self.entries.get_mut(self.renewal.cursor as u32);
             self.renewal.cursor += 1;
-            let Some(entry) = entry else { continue };
-            let Some(channel) = &entry.channel else { continue };
+            let Some((channel, entry)) = entry else { continue };
             // Absent ones get their key with their subscription.
             let held = matches!(entry.state, State::Joining | State::Joined);
             let due = !(self.renewal.hurry && entry.keyed);
@@ -348,52 +331,23 @@ impl Interest {
     }
 
     fn entry(&self, channel: &Channel) -> Option<&Entry> {
-        self.entries.get(self.find(channel)? as usize)
-    }
-
-    fn find(&self, channel: &Channel) -> Option<u32> {
-        let hash = self.hasher.hash_one(channel);
-        self.index.find(hash, |at| holds(&self.entries, *at, channel)).copied()
+        let (_, entry) = self.entries.get(self.entries.find(channel)?)?;
+        Some(entry)
     }
 
     fn insert(&mut self, channel: &Channel) -> u32 {
         let entry = Entry {
-            channel: Some(channel.clone()),
             shards: ShardSet::default(),
             since: Epoch::default(),
             state: State::Absent,
             queued: false,
             keyed: false,
         };
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.entries[at as usize] = entry;
-                at
-            }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
-            }
-        };
-        let (entries, hasher) = (&self.entries, &self.hasher);
-        let rehash = |at: &u32| hash_of(hasher, entries, *at);
-        self.index.insert_unique(hasher.hash_one(channel), at, rehash);
-        at
-    }
-
-    fn release(&mut self, at: u32) {
-        let hash = hash_of(&self.hasher, &self.entries, at);
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
-            found.remove();
-        }
-        if let Some(entry) = self.entries.get_mut(at as usize) {
-            entry.channel = None;
-            self.free.push(at);
-        }
+        self.entries.insert(channel.clone(), entry)
     }
 
     fn enqueue(&mut self, at: u32) {
-        if let Some(entry) = self.entries.get_mut(at as usize)
+        if let Some((_, entry)) = self.entries.get_mut(at)
             && !entry.queued
         {
             entry.queued = true;
@@ -406,17 +360,6 @@ impl Batch {
     /// Nothing to send.
     pub fn is_empty(&self) -> bool {
         self.set_keys.is_empty() && self.subscribe.is_empty() && self.unsubscribe.is_empty()
-    }
-}
-
-fn holds(entries: &[Entry], at: u32, channel: &Channel) -> bool {
-    entries.get(at as usize).is_some_and(|entry| entry.channel.as_ref() == Some(channel))
-}
-
-fn hash_of(hasher: &DefaultHashBuilder, entries: &[Entry], at: u32) -> u64 {
-    match entries.get(at as usize).and_then(|entry| entry.channel.as_ref()) {
-        Some(channel) => hasher.hash_one(channel),
-        None => 0,
     }
 }
 

@@ -2,6 +2,7 @@
 //! I/O, no clock, no threads, so that the whole server also runs in a simulator.
 
 pub mod access;
+pub mod channel_table;
 pub mod client_message;
 pub mod control;
 pub mod drain;

@@ -1,9 +1,9 @@
 //! Who on this shard reads which channel.
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 
 use crate::hub::access::FeedAccess;
+use crate::hub::channel_table::ChannelTable;
 use crate::hub::message::ConnectionId;
 use crate::hub::stream::Channel;
 use crate::protocol::frame::Wants;
@@ -101,30 +101,27 @@ pub enum Change {
 /// Who on this shard reads which channel.
 #[derive(Debug, Default)]
 pub struct Registry {
-    channels: HashMap<Channel, Readers>,
+    channels: ChannelTable<Readers>,
 }
 
 impl Registry {
     /// Adds a subscription. The same connection in the same role twice on one channel is the
     /// caller's mistake.
     pub fn add(&mut self, channel: &Channel, subscriber: Subscriber) -> Change {
-        match self.channels.entry(channel.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Readers::One(subscriber));
-                Change::Wants(subscriber.wants())
-            }
-            Entry::Occupied(mut entry) => {
-                let readers = entry.get_mut();
-                let before = readers.wants();
-                readers.add(subscriber);
-                changed(before, readers.wants())
-            }
-        }
+        let found = self.channels.find(channel);
+        let Some((_, readers)) = found.and_then(|at| self.channels.get_mut(at)) else {
+            self.channels.insert(channel.clone(), Readers::One(subscriber));
+            return Change::Wants(subscriber.wants());
+        };
+        let before = readers.wants();
+        readers.add(subscriber);
+        changed(before, readers.wants())
     }
 
     /// Takes a subscription away, if it is there.
     pub fn remove(&mut self, channel: &Channel, connection: ConnectionId, role: Role) -> Change {
-        let Some(readers) = self.channels.get_mut(channel) else { return Change::None };
+        let Some(at) = self.channels.find(channel) else { return Change::None };
+        let Some((_, readers)) = self.channels.get_mut(at) else { return Change::None };
         let before = readers.wants();
         let after = match readers {
             Readers::One(only) if only.is(connection, role) => Wants::default(),
@@ -143,17 +140,17 @@ impl Registry {
             }
         };
         if after.is_empty() {
-            self.channels.remove(channel);
+            self.channels.release(at);
         }
         changed(before, after)
     }
 
     /// The readers of a channel, in no particular order.
     pub fn readers(&self, channel: &Channel) -> &[Subscriber] {
-        match self.channels.get(channel) {
+        match self.channels.find(channel).and_then(|at| self.channels.get(at)) {
             None => &[],
-            Some(Readers::One(only)) => std::slice::from_ref(only),
-            Some(Readers::Many(crowd)) => &crowd.subscribers,
+            Some((_, Readers::One(only))) => std::slice::from_ref(only),
+            Some((_, Readers::Many(crowd))) => &crowd.subscribers,
         }
     }
 
@@ -258,6 +255,7 @@ mod tests {
     fn a_subscriber_is_small() {
         assert!(size_of::<Subscriber>() <= 12);
         assert!(size_of::<Readers>() <= 16);
+        assert!(size_of::<Option<(Channel, Readers)>>() <= 32);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What an operator can watch. Plain values with a single owner: each core counts in its own
 //! struct, without atomics; a snapshot is a clone that travels over the mesh to whichever shard
-//! answers the scrape, and [`render`] makes the text that Prometheus reads.
+//! answers the scrape, and [`render()`] makes the text that Prometheus reads.
 //!
 //! Names, labels and primed zeros of the Node server are kept (`transcripts/http-metrics.txt`), so
 //! that existing dashboards go on; `nodejs_*` is gone with Node. Ours begin with `trunkline_`.

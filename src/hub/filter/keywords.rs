@@ -22,7 +22,7 @@ pub(super) struct Keywords {
     /// Slots are used again: those in `free` have no users and stand in no bucket.
     entries: Vec<Entry>,
     free: Vec<KeywordId>,
-    /// By gram, sorted by [`Entry::cmp_pattern`]. Never empty.
+    /// By gram, sorted by pattern (see [`compare`]). Never empty.
     buckets: HashMap<Gram, Vec<KeywordId>>,
     /// Buckets by the length of their gram, less one, so that a text is not searched for lengths
     /// that no keyword has.
