@@ -55,7 +55,7 @@ fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     let mut interest = Interest::new(&limits(512));
     assert!(interest.want(&home(1), 0));
     assert!(!interest.want(&home(1), 0));
-    assert!(!interest.want(&home(1), 127));
+    assert!(!interest.want(&home(1), SHARDS_MAX - 1));
     let batch = interest.next_batch(Moment(0), ALL);
     assert_eq!(batch.subscribe, [home(1)]);
     assert_eq!(batch.set_keys, [home(1)]);
@@ -63,11 +63,11 @@ fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     assert_eq!(interest.confirmed(b"timeline:1", Confirmation::Subscribed), Some(home(1)));
     assert_eq!(interest.confirmed(b"timeline:1", Confirmation::Subscribed), None);
     assert_eq!(interest.confirmed_since(&home(1)), Some(Epoch(0)));
-    assert_eq!(interest.shards(&home(1)).iter().collect::<Vec<_>>(), [0, 127]);
+    assert_eq!(interest.shards(&home(1)).iter().collect::<Vec<_>>(), [0, SHARDS_MAX - 1]);
     assert!(!interest.unwant(&home(1), 0));
     assert!(!interest.unwant(&home(1), 0));
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
-    assert!(interest.unwant(&home(1), 127));
+    assert!(interest.unwant(&home(1), SHARDS_MAX - 1));
     assert_eq!(interest.next_batch(Moment(0), ALL).unsubscribe, [home(1)]);
 }
 
