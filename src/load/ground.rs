@@ -23,6 +23,8 @@ const SATURATED: f64 = 0.9;
 const LATENESS_NANOS_MAX: u64 = 5_000_000;
 /// Without any progress for so long, waiting ends.
 const PATIENCE_NANOS: u64 = 5_000_000_000;
+/// Where nobody knows how many deliveries there should be: after so long without one, all are there.
+const QUIET_NANOS: u64 = 1_000_000_000;
 /// How often things are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -160,7 +162,7 @@ impl Ground {
         let channels = self.channels(clients);
         for round in 0..5 {
             let count = channels.len() as u64;
-            let rate = (count as f64 / 4.0).clamp(20.0, 2000.0);
+            let rate = (count as f64 / 4.0).clamp(20.0, 4000.0);
             let timing = Timing::Rate(rate);
             self.run(Job { channels: channels.clone(), is_random: false, timing, count })?;
             self.await_served(1_000_000_000 * (round + 1));
@@ -198,16 +200,30 @@ impl Ground {
         channels
     }
 
-    /// Publishes and waits until everything has arrived; `each` is how many clients hear a status.
+    /// Publishes and waits until everything has arrived; `each` is how many clients hear a status (0: nobody
+    /// knows).
     ///
     /// # Errors
     /// Redis is gone.
     pub fn measure(&mut self, job: Job, each: u64) -> Result<Phase, String> {
+        self.measure_while(job, each, |_| {})
+    }
+
+    /// The same, and `meanwhile` is called some fifty times a second.
+    ///
+    /// # Errors
+    /// Redis is gone.
+    pub fn measure_while(
+        &mut self,
+        job: Job,
+        each: u64,
+        meanwhile: impl FnMut(&mut Ground),
+    ) -> Result<Phase, String> {
         self.crew.count();
         let before = self.crew.standing().delivered;
         let (server, own) = (self.server(), Sample::own());
         let start = nanos();
-        let published = self.run(job)?;
+        let published = self.run_while(job, meanwhile)?;
         let wanted = before + published * each;
         let mut last = (nanos(), 0);
         loop {
@@ -215,7 +231,9 @@ impl Ground {
             if delivered != last.1 {
                 last = (nanos(), delivered);
             }
-            if delivered >= wanted || nanos() > last.0 + PATIENCE_NANOS {
+            let patience = if each == 0 { QUIET_NANOS } else { PATIENCE_NANOS };
+            let is_all = each > 0 && delivered >= wanted;
+            if is_all || nanos() > last.0 + patience {
                 break;
             }
             thread::sleep(Duration::from_millis(2));
@@ -230,6 +248,14 @@ impl Ground {
     /// # Errors
     /// Redis is gone.
     pub fn run(&mut self, job: Job) -> Result<u64, String> {
+        self.run_while(job, |_| {})
+    }
+
+    fn run_while(
+        &mut self,
+        job: Job,
+        mut meanwhile: impl FnMut(&mut Ground),
+    ) -> Result<u64, String> {
         let Some(mut publisher) = self.publisher.take() else {
             return Err("the publisher is gone".to_owned());
         };
@@ -248,6 +274,7 @@ impl Ground {
             let thread = publisher.spawn().map_err(|error| error.to_string())?;
             while !thread.is_finished() {
                 self.look();
+                meanwhile(self);
                 thread::sleep(LOOK);
             }
             thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))

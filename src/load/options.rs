@@ -123,6 +123,11 @@ impl Options {
         self.given.contains_key(name)
     }
 
+    /// Sets an option that was not given.
+    pub fn set_default(&mut self, name: &str, value: &str) {
+        self.given.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+
     /// An option's text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(String::as_str)

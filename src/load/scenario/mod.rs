@@ -3,6 +3,9 @@
 mod fanout;
 mod hold;
 mod home;
+mod slow;
+mod soak;
+mod storm;
 
 use super::ground::{Ground, Phase};
 use super::options::Options;
@@ -17,6 +20,9 @@ pub fn run(name: &str, options: Options) -> Result<Report, String> {
         "hold" => hold::run(options),
         "fanout" => fanout::run(options),
         "home" => home::run(options),
+        "storm" => storm::run(options),
+        "slow" => slow::run(options),
+        "soak" => soak::run(options),
         other => Err(format!("there is no scenario {other}")),
     }
 }

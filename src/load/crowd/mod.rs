@@ -1,34 +1,29 @@
 //! A thread with thousands of clients. A client is some 40 bytes: it has no buffer unless the server has sent half
 //! a message, and what it wants follows from its number.
-//!
-//! ```text
-//!  Absent ─► Queued ─► Connecting ─► Asking ─► Open ─► Stalled (reads no more)
-//!    ▲          ▲          │            │       │         │
-//!    │          └── a second later ─────┘       │         │
-//!    └──────────────────────────────────────────┴─────────┘
-//! ```
+
+mod client;
+mod orders;
+mod receiving;
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
+use rustix::net::sockopt;
 
-use super::clock::nanos;
-use super::inbound::{self, Chunks, Frame, Unusable};
-use super::plan::{Plan, Transport};
-use super::publisher::{Next, Publisher};
-use super::status::Templates;
-use super::tally::Tally;
-use super::target::Target;
-use super::verify::{UNSEEN, Verifier, Wrong};
-use crate::io::poller::{Poller, Readiness};
+use crate::io::poller::Poller;
+use crate::load::clock::nanos;
+use crate::load::plan::Plan;
+use crate::load::publisher::{Next, Publisher};
+use crate::load::status::Templates;
+use crate::load::tally::Tally;
+use crate::load::target::Target;
+use crate::load::verify::{UNSEEN, Verifier};
+use client::{Client, State};
+pub use orders::{Every, Gauges, Lacking, Order, Pace};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -42,95 +37,6 @@ const RETRY_NANOS: u64 = 1_000_000_000;
 const HANDSHAKE_NANOS_MAX: u64 = 60_000_000_000;
 /// Keys carry a client's place in the lower half, its generation in the upper.
 const PLACE_BITS: u32 = 32;
-
-/// What a crowd is told to do.
-pub enum Order {
-    /// Connect these clients.
-    Connect(Range<u32>, Pace),
-    /// Close the connections of all clients whose number fits, as a client does that goes away.
-    Leave(Every),
-    /// Connect all who have left, whose number fits.
-    Return(Every, Pace),
-    /// These read no more.
-    Stall(Every),
-    /// Run the publisher's job in this thread.
-    Publish(Box<Publisher>, Sender<io::Result<Box<Publisher>>>),
-    /// Give the counts and begin new ones.
-    Count(Sender<Tally>),
-    /// Count the statuses that clients lack, given the next sequence number of each channel.
-    Check(Arc<[u32]>, Sender<Lacking>),
-}
-
-/// Which clients: those whose number leaves this remainder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Every {
-    /// Divisor, at least 1.
-    pub step: u32,
-    /// Remainder.
-    pub offset: u32,
-}
-
-/// How fast clients connect.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    /// Attempts a second.
-    pub per_sec: f64,
-    /// Attempts at a time.
-    pub in_flight: usize,
-}
-
-/// What clients lack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lacking {
-    /// Open clients that lack something.
-    pub clients: u64,
-    /// Statuses, over all open clients.
-    pub statuses: u64,
-}
-
-/// How things stand, for everybody to read.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// Clients that are to be connected, or are connecting.
-    pub waiting: AtomicU64,
-    /// Clients whose request was granted.
-    pub open: AtomicU64,
-    /// Open clients that have received a status.
-    pub served: AtomicU64,
-    /// Statuses received since the start.
-    pub delivered: AtomicU64,
-    /// Deliveries that were wrong since the start.
-    pub wrong: AtomicU64,
-    /// Attempts that have failed since the start.
-    pub failed: AtomicU64,
-    /// Open connections that the server has ended since the start.
-    pub ended: AtomicU64,
-}
-
-struct Client {
-    socket: Option<OwnedFd>,
-    /// What has come of a message that is not yet whole.
-    partial: Option<Box<Partial>>,
-    /// When the attempt began.
-    since: u64,
-    /// The sequence number to come.
-    next: u32,
-    generation: u16,
-    state: State,
-}
-
-/// Behind a pointer, so that it costs those nothing who have none.
-struct Partial(Vec<u8>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Absent,
-    Queued,
-    Connecting,
-    Asking,
-    Open,
-    Stalled,
-}
 
 /// What a crowd needs.
 #[derive(Clone)]
@@ -265,6 +171,10 @@ impl Crowd {
                     && client.state == State::Open
                 {
                     client.state = State::Stalled;
+                    if let Some(socket) = &client.socket {
+                        // So that the kernel does not read for it; if it does, the test only takes longer.
+                        let _ = sockopt::set_socket_recv_buffer_size(socket, 4096);
+                    }
                 }
             }),
             Order::Publish(publisher, back) => {
@@ -289,14 +199,7 @@ impl Crowd {
 
     fn enqueue(&mut self, place: usize) {
         while self.clients.len() <= place {
-            self.clients.push(Client {
-                socket: None,
-                partial: None,
-                since: 0,
-                next: UNSEEN,
-                generation: 0,
-                state: State::Absent,
-            });
+            self.clients.push(Client::absent());
         }
         if let Some(client) = self.clients.get_mut(place)
             && client.state == State::Absent
@@ -311,10 +214,10 @@ impl Crowd {
         for (place, client) in self.clients.iter().enumerate() {
             let channel = self.parts.plan.channel(self.number(place));
             let published = sequences.get(channel.0 as usize).copied().unwrap_or(0);
-            let seen = if client.next == UNSEEN { 0 } else { client.next };
-            if client.state == State::Open && seen < published {
+            // Who has come and not received anything yet may have missed nothing.
+            if client.state == State::Open && client.next != UNSEEN && client.next < published {
                 lacking.clients += 1;
-                lacking.statuses += u64::from(published - seen);
+                lacking.statuses += u64::from(published - client.next);
             }
         }
         lacking
@@ -447,195 +350,6 @@ impl Crowd {
                 }
                 u64::MAX
             }
-        }
-    }
-
-    fn ready(&mut self, readiness: Readiness, scratch: &mut [u8]) {
-        let place = (readiness.key & ((1 << PLACE_BITS) - 1)) as usize;
-        let Some(client) = self.clients.get(place) else { return };
-        if u64::from(client.generation) != readiness.key >> PLACE_BITS {
-            return;
-        }
-        if client.state == State::Connecting && (readiness.writable || readiness.hung_up) {
-            self.ask(place);
-        }
-        let Some(client) = self.clients.get(place) else { return };
-        match client.state {
-            State::Asking | State::Open if readiness.readable || readiness.hung_up => {
-                self.read(place, readiness.hung_up, scratch);
-            }
-            State::Stalled if readiness.hung_up => self.lose(place, "stalled"),
-            _ => {}
-        }
-    }
-
-    /// The connection stands, or has failed.
-    fn ask(&mut self, place: usize) {
-        let number = self.number(place);
-        let Some(client) = self.clients.get_mut(place) else { return };
-        let Some(socket) = &client.socket else { return };
-        let failure = match sockopt::socket_error(socket) {
-            Ok(Ok(())) => {
-                self.request.clear();
-                self.parts.plan.push_request(number, &mut self.request);
-                send(socket, &self.request, SendFlags::NOSIGNAL).err()
-            }
-            Ok(Err(error)) | Err(error) => Some(error),
-        };
-        match failure {
-            None => client.state = State::Asking,
-            Some(error) => self.retry(place, &format!("connect: {}", io::Error::from(error))),
-        }
-    }
-
-    fn read(&mut self, place: usize, hung_up: bool, scratch: &mut [u8]) {
-        loop {
-            let Some(client) = self.clients.get_mut(place) else { return };
-            let Some(socket) = &client.socket else { return };
-            let count = match recv(socket, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return self.lose(place, "ended by the server"),
-                Ok((count, _)) => count,
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR) => continue,
-                Err(error) => return self.lose(place, &io::Error::from(error).to_string()),
-            };
-            self.tally.bytes += count as u64;
-            let bytes = scratch.get(..count).unwrap_or_default();
-            let outcome = match client.partial.take() {
-                None => self.take(place, bytes).map(|used| bytes.get(used..).map(<[u8]>::to_vec)),
-                Some(mut partial) => {
-                    partial.0.extend_from_slice(bytes);
-                    self.take(place, &partial.0).map(|used| {
-                        partial.0.drain(..used);
-                        Some(partial.0)
-                    })
-                }
-            };
-            match outcome {
-                Err(Unusable(reason)) => return self.lose(place, &reason),
-                Ok(rest) => {
-                    let rest = rest.filter(|rest| !rest.is_empty());
-                    if let Some(client) = self.clients.get_mut(place)
-                        && client.socket.is_some()
-                    {
-                        client.partial = rest.map(|rest| Box::new(Partial(rest)));
-                    }
-                }
-            }
-            if count < scratch.len() && !hung_up {
-                return;
-            }
-        }
-    }
-
-    /// Takes whole messages; how many bytes they had.
-    fn take(&mut self, place: usize, bytes: &[u8]) -> Result<usize, Unusable> {
-        let transport = self.parts.plan.transport(self.number(place));
-        let mut used = 0;
-        if self.clients.get(place).is_some_and(|client| client.state == State::Asking) {
-            let Some(length) = inbound::head(bytes, transport)? else { return Ok(0) };
-            used = length;
-            self.granted(place);
-        }
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let length = match transport {
-                Transport::WebSocket => self.take_frame(place, rest)?,
-                Transport::EventStream => self.take_events(place, rest)?,
-            };
-            if length == 0 {
-                break;
-            }
-            used += length;
-        }
-        Ok(used)
-    }
-
-    fn granted(&mut self, place: usize) {
-        let Some(client) = self.clients.get_mut(place) else { return };
-        client.state = State::Open;
-        self.in_flight -= 1;
-        self.tally.handshake.saturating_record(nanos() - client.since);
-        self.gauges.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn take_frame(&mut self, place: usize, rest: &[u8]) -> Result<usize, Unusable> {
-        let Some((length, frame)) = inbound::frame(rest)? else { return Ok(0) };
-        match frame {
-            Frame::Text(text) => self.deliver(place, text),
-            Frame::Pong => {}
-            Frame::Ping(payload) => {
-                self.tally.keep_alives += 1;
-                self.pong(place, payload);
-            }
-            Frame::Close(code) => {
-                let code = code.map_or("no code".to_owned(), |code| code.to_string());
-                return Err(Unusable(format!("closed with {code}")));
-            }
-        }
-        Ok(length)
-    }
-
-    /// Masked with zeros (RFC 6455 section 5.3 asks for chance, so that no page can write what it likes into caches;
-    /// here is no page).
-    fn pong(&mut self, place: usize, payload: &[u8]) {
-        let Some(socket) = self.clients.get(place).and_then(|client| client.socket.as_ref()) else {
-            return;
-        };
-        let payload = payload.get(..payload.len().min(125)).unwrap_or_default();
-        self.request.clear();
-        self.request.extend_from_slice(&[0x8a, 0x80 | payload.len() as u8, 0, 0, 0, 0]);
-        self.request.extend_from_slice(payload);
-        // If it does not fit into an idle socket's buffer, the connection is broken, and reading will say so.
-        let _ = send(socket, &self.request, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
-    }
-
-    fn take_events(&mut self, place: usize, rest: &[u8]) -> Result<usize, Unusable> {
-        let mut text = std::mem::take(&mut self.text);
-        let outcome = inbound::chunks(rest, &mut text);
-        if let Ok(Chunks::Events(_)) = outcome {
-            for event in inbound::events(&text) {
-                match event.starts_with(b":") {
-                    true => self.tally.keep_alives += 1,
-                    false => self.deliver(place, event),
-                }
-            }
-        }
-        self.text = text;
-        match outcome? {
-            Chunks::Events(length) => Ok(length),
-            Chunks::Incomplete => Ok(0),
-            Chunks::End => Err(Unusable("the response ended".to_owned())),
-        }
-    }
-
-    fn deliver(&mut self, place: usize, text: &[u8]) {
-        let number = self.number(place);
-        let Some(client) = self.clients.get_mut(place) else { return };
-        let is_first = client.next == UNSEEN;
-        let seen = self.verifier.look(number, text, &mut client.next);
-        let (marker, wrong) = match seen {
-            Ok(None) => {
-                self.tally.foreign += 1;
-                return;
-            }
-            Ok(Some(marker)) => (marker, None),
-            Err((marker, wrong)) => (marker, Some(wrong)),
-        };
-        if is_first && client.next != UNSEEN {
-            self.gauges.served.fetch_add(1, Ordering::Relaxed);
-        }
-        if wrong.is_none() || matches!(wrong, Some(Wrong::Missed(_))) {
-            let latency = nanos().saturating_sub(marker.intended_nanos);
-            self.tally.delivery(marker.sequence, latency);
-            self.gauges.delivered.fetch_add(1, Ordering::Relaxed);
-        }
-        let Some(wrong) = wrong else { return };
-        self.gauges.wrong.fetch_add(1, Ordering::Relaxed);
-        match wrong {
-            Wrong::Again => self.tally.again += 1,
-            Wrong::Missed(count) => self.tally.missed += u64::from(count),
-            Wrong::Stray => self.tally.strays += 1,
-            Wrong::Altered => self.tally.altered += 1,
         }
     }
 }
