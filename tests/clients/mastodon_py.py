@@ -1,4 +1,4 @@
-"""Mastodon.py: server-sent events with the token in the `Authorization` header."""
+"""Mastodon.py with all its `stream_…` calls: event streams, or one WebSocket for all."""
 
 import json
 import os
@@ -6,35 +6,46 @@ import sys
 
 from mastodon import Mastodon, StreamListener
 
-base, _, token = sys.argv[1:4]
+base, way, token = sys.argv[1:4]
 
 
 def say(**what):
-    print(json.dumps(what, default=str), flush=True)
+    print(json.dumps(what, default=str) + "\n", end="", flush=True)
 
 
 class Listener(StreamListener):
-    def on_any_event(self, name, data):
-        say(event=name, payload=json.dumps(data, default=str))
+    def __init__(self, key):
+        self.key = key
 
-    def on_unknown_event(self, name, unknown_event=None):
-        say(event=name, unknown=True)
-
-    def on_abort(self, err):
-        say(closed=str(err))
+    def on_any_event(self, name, data=None):
+        say(key=self.key, event=name, payload=json.dumps(data, default=str))
 
 
 api = Mastodon(access_token=token, api_base_url=base, version_check_mode="none")
-streams = {
-    "user": api.stream_user,
-    "public": api.stream_public,
-    "public:local": lambda listener: api.stream_public(listener, local=True),
-    "public:remote": lambda listener: api.stream_public(listener, remote=True),
-    "direct": api.stream_direct,
-    "hashtag": lambda listener: api.stream_hashtag("x", listener),
-    "list": lambda listener: api.stream_list(int(os.environ["LIST"]), listener),
+calls = {
+    "user": (api.stream_user, {}),
+    "user:notification": (api.stream_user_notifications, {}),
+    "public": (api.stream_public, {}),
+    "public:media": (api.stream_public, {"only_media": True}),
+    "public:local": (api.stream_public, {"local": True}),
+    "public:local:media": (api.stream_local, {"only_media": True}),
+    "public:remote": (api.stream_public, {"remote": True}),
+    "public:remote:media": (api.stream_public, {"remote": True, "only_media": True}),
+    "hashtag": (api.stream_hashtag, {}),
+    "hashtag:local": (api.stream_hashtag, {"local": True}),
+    "list": (api.stream_list, {}),
+    "direct": (api.stream_direct, {}),
 }
-try:
-    streams[os.environ["STREAM"]](Listener())
-except Exception as error:  # the end of the stream is an error to Mastodon.py
-    say(closed=type(error).__name__)
+socket = api.stream_open_websocket() if way == "websocket" else None
+how = {"websocket_handle": socket} if socket else {"run_async": True}
+handles = [socket] if socket else []
+for stream in json.loads(os.environ["STREAMS"]):
+    name, _, argument = stream["key"].partition(" ")
+    call, options = calls[name]
+    arguments = [argument] if argument else []
+    handle = call(*arguments, listener=Listener(stream["key"]), **options, **how)
+    if not socket:
+        handles.append(handle)
+for handle in handles:
+    handle.join()
+say(closed="end")

@@ -1,4 +1,4 @@
-"""websocket-client: a WebSocket in the way named by argv[2]: protocol, query or header."""
+"""websocket-client: one WebSocket with the token in a subprotocol, in the query or in a header."""
 
 import json
 import os
@@ -8,18 +8,24 @@ import websocket
 
 base, way, token = sys.argv[1:4]
 url = f"{base}/api/v1/streaming"
-arguments = {
-    "protocol": lambda: (url, {"subprotocols": [token]}),
-    "query": lambda: (f"{url}?access_token={token}", {}),
-    "header": lambda: (url, {"header": [f"Authorization: Bearer {token}"]}),
-}
-place, options = arguments[way]()
+place, options = {
+    "protocol": (url, {"subprotocols": [token]}),
+    "query": (f"{url}?access_token={token}", {}),
+    "header": (url, {"header": [f"Authorization: Bearer {token}"]}),
+}[way]
+
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+
 socket = websocket.create_connection(place, **options)
 for stream in json.loads(os.environ["STREAMS"]):
-    socket.send(json.dumps({"type": "subscribe", **stream}))
+    socket.send(json.dumps({"type": "subscribe", **stream["subscribe"]}))
 while True:
     opcode, data = socket.recv_data()
     if opcode == websocket.ABNF.OPCODE_CLOSE:
-        print(json.dumps({"closed": 1005 if not data else int.from_bytes(data[:2], "big")}), flush=True)
+        say(closed=1005 if not data else int.from_bytes(data[:2], "big"))
         break
-    print(data.decode(), flush=True)
+    message = json.loads(data)
+    say(key=" ".join(message["stream"]), event=message["event"], payload=message["payload"])

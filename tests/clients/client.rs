@@ -1,0 +1,207 @@
+//! A client library in a process of its own. Its script in this directory opens streams and prints
+//! a line of JSON for each event (`{"key", "event", "payload"}`) and, when all has ended for good,
+//! one that says how (`{"closed"}`).
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::streams::{Publication, Stream};
+use crate::support::process::{Launch, Process, scratch};
+use crate::support::{User, World, eventually};
+
+/// A running script.
+pub struct Script {
+    name: String,
+    process: Process,
+    _directory: TempDir,
+}
+
+impl Script {
+    /// Starts it with arguments and environment variables.
+    pub fn start(script: &str, arguments: &[&str], variables: &[(&str, String)]) -> Script {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let tools = root.join(".test-tools");
+        assert!(tools.exists(), "{} is missing: run scripts/install-test-tools", tools.display());
+        let runner = match script.ends_with(".py") {
+            true => tools.join("python/bin/python"),
+            false => PathBuf::from("node"),
+        };
+        let directory = scratch("client");
+        let path = root.join("tests/clients").join(script);
+        let mut command = vec![runner.display().to_string(), path.display().to_string()];
+        command.extend(arguments.iter().map(ToString::to_string));
+        let home = directory.path().display().to_string();
+        let mut environment = vec![
+            ("PATH".to_string(), std::env::var("PATH").unwrap_or_default()),
+            ("TOOLS".to_string(), tools.display().to_string()),
+            ("HOME".to_string(), home),
+        ];
+        environment.extend(variables.iter().map(|(name, value)| (name.to_string(), value.clone())));
+        let process = Process::start(Launch {
+            command,
+            environment: Some(environment),
+            directory: directory.path(),
+            output: directory.path().join("output"),
+            user: None,
+            end: Signal::KILL,
+        });
+        Script { name: script.to_string(), process, _directory: directory }
+    }
+
+    /// The lines of JSON that it has printed.
+    pub fn lines(&self) -> Vec<Value> {
+        let output = self.process.output();
+        output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until it ends by itself; it must be content.
+    #[track_caller]
+    pub fn wait(&mut self) {
+        let status = self.process.wait();
+        assert!(status.success(), "{}: {status}", self.name);
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- output of {}:\n{}---", self.name, self.process.output());
+        }
+    }
+}
+
+/// A client with streams of a user.
+pub struct Client {
+    what: String,
+    script: Script,
+    user: User,
+    streams: Vec<Stream>,
+    /// What it prints at its end.
+    closed: Value,
+}
+
+impl Client {
+    /// Starts `script` to connect in this `way` and to open the streams.
+    pub fn start(
+        script: &str,
+        way: &str,
+        base: &str,
+        user: User,
+        streams: Vec<Stream>,
+        closed: Value,
+    ) -> Client {
+        let open: Vec<Value> = streams.iter().map(Stream::to_json).collect();
+        let variables = [("STREAMS", json!(open).to_string())];
+        let script_process = Script::start(script, &[base, way, &user.token()], &variables);
+        let what = format!("{script} by {way}");
+        Client { what, script: script_process, user, streams, closed }
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let lines = self.script.lines();
+        lines.into_iter().filter(|line| line.get("event").is_some()).collect()
+    }
+
+    /// Waits for every event of its streams, each on the stream that it was published for.
+    #[track_caller]
+    fn await_events(&self, published: &[Publication]) {
+        for stream in &self.streams {
+            for channel in &stream.channels {
+                let wanted: Vec<&Publication> =
+                    published.iter().filter(|one| one.channel == *channel).collect();
+                let what = format!("{}: all of {channel} on {}", self.what, stream.key);
+                let places = eventually(&what, || self.places(stream, &wanted));
+                assert!(places.is_sorted(), "{what} in order: {places:?}");
+            }
+        }
+    }
+
+    /// Where in the output these events are; `None` unless all are there.
+    fn places(&self, stream: &Stream, wanted: &[&Publication]) -> Option<Vec<usize>> {
+        let events = self.events();
+        let place = |one: &&Publication| {
+            events.iter().position(|line| {
+                let payload = line["payload"].as_str().unwrap_or_default();
+                line["key"] == stream.key
+                    && line["event"] == one.event
+                    && payload.contains(&one.mark)
+            })
+        };
+        wanted.iter().map(place).collect()
+    }
+
+    /// Ends it as Rails does, by its token or by its account, and waits until it has given up.
+    #[track_caller]
+    fn kill(&mut self, world: &World, whole_account: bool) {
+        let (token, account) = (self.user.token_id(), self.user.account());
+        let (sql, channel) = match whole_account {
+            false => (
+                format!("update oauth_access_tokens set revoked_at = now() where id = {token}"),
+                self.user.token_channel(),
+            ),
+            true => (
+                format!("update accounts set suspended_at = now() where id = {account}"),
+                self.user.system_channel(),
+            ),
+        };
+        world.database.sql(&sql);
+        world.redis.publish_wanted(&channel, r#"{"event":"kill"}"#);
+    }
+
+    /// Insists on its last words, and that it got each event once.
+    #[track_caller]
+    fn finish(mut self, published: &[Publication]) {
+        self.script.wait();
+        let lines = self.script.lines();
+        let closed: Vec<&Value> = lines.iter().filter_map(|line| line.get("closed")).collect();
+        assert_eq!(closed, [&self.closed], "{}", self.what);
+        let channels = self.streams.iter().flat_map(|stream| &stream.channels);
+        let each = channels.map(|channel| published.iter().filter(|one| one.channel == *channel));
+        let wanted: usize = each.map(Iterator::count).sum();
+        assert_eq!(self.events().len(), wanted, "{}: every event once", self.what);
+    }
+}
+
+/// Publishes every kind of event on every channel of these clients, waits until each client has
+/// got each, and ends them all by `kill`, every other one by its account.
+#[track_caller]
+pub fn show_everything(world: &World, clients: Vec<Client>) {
+    await_streams(world, &clients);
+    let all = clients.iter().flat_map(|client| &client.streams);
+    let published = crate::streams::publications(all);
+    let mut redis = world.redis.client();
+    for one in &published {
+        redis.publish(&one.channel, one.message());
+    }
+    for client in &clients {
+        client.await_events(&published);
+    }
+    let mut clients = clients;
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.kill(world, number % 2 == 1);
+    }
+    for client in clients {
+        client.finish(&published);
+    }
+}
+
+/// Waits until the server serves every stream of every client and Redis knows every channel.
+#[track_caller]
+fn await_streams(world: &World, clients: &[Client]) {
+    let all = || clients.iter().flat_map(|client| &client.streams);
+    for stream in all() {
+        let count = all().filter(|other| other.name == stream.name).count() as f64;
+        let label = format!("channel=\"{}\"", stream.name);
+        eventually(&format!("{count} streams {}", stream.name), || {
+            let seen = world.server.metric_with("connected_channels", &label);
+            (seen == count).then_some(())
+        });
+        for channel in &stream.channels {
+            world.redis.await_subscribers(channel, 1);
+        }
+    }
+}
