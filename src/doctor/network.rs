@@ -8,6 +8,8 @@ use super::readings::{number, numbers};
 const SEND_QUEUE_BYTES: u64 = 8 * 1024;
 /// Longest send queue of a client that does not read before it should count as slow.
 const SEND_BUFFER_BYTES_MAX: u64 = 1024 * 1024;
+/// Ports of the widest range that leaves those alone on which services usually listen.
+const PORTS_MOST: u64 = 65_536 - 10_240;
 /// From so many clients on, a setting that is a matter of taste below becomes advice.
 const CLIENTS_MANY: u64 = 50_000;
 
@@ -101,8 +103,8 @@ fn ports(host: &Host<'_>) -> Finding {
     };
     let ports = (last + 1).saturating_sub(first);
     let is = format!("{first} to {last}: {} ports", grouped(ports));
-    let command = if host.clients <= 64_000 {
-        sysctl("net.ipv4.ip_local_port_range", "1024 65535")
+    let command = if host.clients <= PORTS_MOST {
+        sysctl("net.ipv4.ip_local_port_range", "10240 65535")
     } else {
         "SOCKET=/run/trunkline/streaming.sock and tuning/nginx.conf: no range is large enough"
             .to_owned()
@@ -134,8 +136,8 @@ fn migration(host: &Host<'_>) -> Finding {
     let subject = Subject::new(
         Area::Network,
         "net.ipv4.tcp_migrate_req",
-        "connections that wait for a thread whose listener closes go to another thread's listener \
-         instead of being reset",
+        "connections that wait at a listener that closes go to another one on the same port \
+         instead of being reset; a plain stop closes all",
     )
     .should("1");
     match number(host.readings, "/proc/sys/net/ipv4/tcp_migrate_req") {

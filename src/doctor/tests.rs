@@ -88,12 +88,6 @@ fn each_setting_that_is_too_small_is_named_with_the_command() {
             "swap",
             "vm.swappiness='10'",
         ),
-        (
-            "/sys/kernel/mm/transparent_hugepage/enabled",
-            "[always] madvise never",
-            "transparent huge pages",
-            "echo madvise",
-        ),
     ];
     for (path, text, name, command) in table {
         assert_complains(&[(path, text)], Change, name, command);
@@ -183,6 +177,8 @@ fn tracking_matters_only_while_something_is_tracked() {
 fn processors_and_interfaces_get_advice_only() {
     let governor = "/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor";
     let optional = Verdict::Optional;
+    let huge = [("/sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never")];
+    assert_complains(&huge, optional, "transparent huge pages", "echo madvise");
     assert_complains(&[(governor, "powersave\n")], optional, "frequency governor", "cpupower");
     let nodes = [("/sys/devices/system/node/online", "0-1\n")];
     assert_complains(&nodes, optional, "NUMA nodes", "TRUNKLINE_CPUS");

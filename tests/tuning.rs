@@ -1,0 +1,115 @@
+//! The files in `tuning/` are fit to be installed: what the programs that read them say of them.
+
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Fixture, Postgres, Redis, ServerBuilder, WebSocket, status};
+
+fn tuning(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning").join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(tuning(name)).unwrap_or_else(|error| panic!("tuning/{name}: {error}"))
+}
+
+/// `NAME = VALUE` of a sysctl file, those that are commented out included.
+fn parameters(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().map(|line| line.trim_start_matches('#'));
+    let pairs = lines.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+#[test]
+fn every_kernel_parameter_exists_and_has_as_many_values_as_it_should() {
+    let parameters = parameters(&text("sysctl.d/60-trunkline.conf"));
+    assert!(parameters.len() >= 10, "{parameters:?}");
+    for (name, value) in parameters {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        // Tracking may not be loaded.
+        let Ok(now) = fs::read_to_string(&path) else {
+            assert!(name.contains("conntrack"), "{path} is not there");
+            continue;
+        };
+        let count = now.split_whitespace().count();
+        // A list of ports may be empty.
+        let is_list = name.ends_with("reserved_ports");
+        assert!(is_list || value.split_whitespace().count() == count, "{name} = {value}");
+    }
+}
+
+#[test]
+fn the_unit_grants_what_the_doctor_asks_for() {
+    let unit = text("trunkline.service");
+    for line in ["LimitNOFILE=1048576", "LimitMEMLOCK=infinity", "RuntimeDirectory=trunkline"] {
+        assert!(unit.lines().any(|found| found == line), "{line} is missing");
+    }
+    assert!(unit.contains("TRUNKLINE_PIN=always") && !unit.contains("~@resources"));
+    let refused = unit.lines().find(|line| line.starts_with("SystemCallFilter=~"));
+    let refused = refused.expect("a list of what is refused");
+    assert!(!refused.contains("@resources") && !refused.contains("@memlock"), "{refused}");
+}
+
+#[test]
+fn the_profile_for_containers_allows_the_rings_and_nothing_that_leaves_the_container() {
+    let profile: Value = serde_json::from_str(&text("seccomp.json")).expect("JSON");
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let entries = profile["syscalls"].as_array().expect("entries");
+    let mut allowed = BTreeSet::new();
+    for entry in entries {
+        assert_eq!(entry["action"], "SCMP_ACT_ALLOW");
+        for name in entry["names"].as_array().expect("names") {
+            let name = name.as_str().expect("a name");
+            assert!(allowed.insert(name), "{name} is named twice");
+        }
+    }
+    for name in ["io_uring_setup", "io_uring_enter", "io_uring_register", "sched_setaffinity"] {
+        assert!(allowed.contains(name), "{name}");
+    }
+    for name in ["mount", "unshare", "setns", "ptrace", "bpf", "init_module", "keyctl", "reboot"] {
+        assert!(!allowed.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_server_runs_and_pins_under_the_profile_for_containers() {
+    let (redis, database) = (Redis::start(), Postgres::shared().database());
+    let user = Fixture { database: &database }.user(1);
+    let launcher = format!("{}/tests/tuning/profile.py", env!("CARGO_MANIFEST_DIR"));
+    let profile = tuning("seccomp.json").display().to_string();
+    let mut server = ServerBuilder::new(&redis, &database)
+        .env("TRUNKLINE_PIN", "always")
+        .through(&["python3", &launcher, &profile])
+        .start();
+    let mut websocket = WebSocket::open(&server, &user.websocket("stream=user"));
+    redis.publish_wanted(&user.home(), status::message("delete", "1"));
+    assert_eq!(websocket.next_event().payload, "1");
+    assert!(!server.log().contains(r#""level":"warn""#), "{}", server.log());
+    let pid = server.process().id();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    assert!(status.contains("Seccomp:\t2"), "no filter is active");
+}
+
+#[test]
+fn nginx_takes_the_configuration_where_it_is_installed() {
+    let directory = support::process::scratch("nginx");
+    let home = directory.path().display().to_string();
+    let file = directory.path().join("nginx.conf");
+    let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let places = places.map(|name| format!("{name}_temp_path {home}/{name};"));
+    let own = format!("http {{ access_log off; {}", places.join(" "));
+    let conf = text("nginx.conf").replace("http {", &own).replace("1048576", "1024");
+    let conf = conf.replace("262144", "512");
+    let conf = format!("pid {home}/pid; error_log {home}/log;\n{conf}");
+    fs::write(&file, conf).expect("write the configuration");
+    let mut nginx = Command::new("/usr/sbin/nginx");
+    let output = nginx.args(["-t", "-p", &home, "-c"]).arg(&file).output().expect("run nginx");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
