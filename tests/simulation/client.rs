@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use trunkline::hub::message::ConnectionId;
+use trunkline::hub::registry::{Registry, Role};
+use trunkline::hub::stream::Channel;
 
 use super::database::Database;
 use super::parser::{Heard, Parser, masked};
@@ -156,6 +158,18 @@ pub struct Subscription {
     pub unsure: bool,
 }
 
+impl Subscription {
+    /// Does the shard know of it?
+    pub fn is_in(&self, registry: &Registry, connection: ConnectionId) -> bool {
+        let roles = [Role::Own, Role::PartOfUser];
+        self.channels.iter().zip(roles).all(|(name, role)| {
+            let channel = Channel::parse(name.as_bytes()).unwrap();
+            let mut readers = registry.readers(&channel).iter();
+            readers.any(|reader| reader.connection == connection && reader.role == role)
+        })
+    }
+}
+
 /// What the client may be told in answer to one of its messages.
 #[derive(Clone, Debug)]
 pub struct Reproach {
@@ -208,6 +222,8 @@ pub struct Client {
     pub subscriptions: Vec<Subscription>,
     /// Errors that will or may come, in order.
     pub reproaches: VecDeque<Reproach>,
+    /// Errors that came.
+    pub told: Vec<String>,
     /// Events by channel and label: numbers in the order of arrival.
     pub received: BTreeMap<(String, String), Vec<usize>>,
     /// When it connected.
@@ -243,6 +259,7 @@ impl Client {
             excuses: BTreeSet::new(),
             subscriptions: Vec::new(),
             reproaches: VecDeque::new(),
+            told: Vec::new(),
             received: BTreeMap::new(),
             since,
             fed: 0,
@@ -354,15 +371,25 @@ impl Client {
         self.left = true;
     }
 
-    /// An error came: is it due?
-    pub fn take_reproach(&mut self, text: &str, index: usize) {
-        while let Some(next) = self.reproaches.pop_front() {
-            if next.text == text {
-                return;
+    /// All is quiet: are the errors that came those that were due, in their order? To one who has
+    /// left, the last of them need not have come.
+    pub fn check_reproaches(&mut self, index: usize) {
+        let (due, told) = (std::mem::take(&mut self.reproaches), std::mem::take(&mut self.told));
+        // Where one may stand among `told` after some of `due`.
+        let mut places = BTreeSet::from([0]);
+        let is_over = !self.is_open();
+        let mut fits = is_over && told.is_empty();
+        for reproach in &due {
+            let went_on = places.iter().filter(|at| told.get(**at) == Some(&reproach.text));
+            let mut next: BTreeSet<usize> = went_on.map(|at| at + 1).collect();
+            if !reproach.certain {
+                next.extend(&places);
             }
-            assert!(!next.certain, "client {index} got {text} instead of {}", next.text);
+            places = next;
+            fits |= is_over && places.contains(&told.len());
         }
-        panic!("client {index} got {text}");
+        fits |= places.contains(&told.len());
+        assert!(fits, "client {index} was told {told:#?}, due was {due:#?}");
     }
 
     /// A connection's wire.

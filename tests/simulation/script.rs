@@ -111,19 +111,19 @@ impl World {
             }
             56..68 => {
                 let shard = self.below(self.shards.len());
-                self.turn_control(shard);
+                (0..=self.below(3)).for_each(|_| drop(self.turn_control(shard)));
             }
             68..78 => {
                 let shard = self.below(self.shards.len());
-                self.turn_shard(shard);
+                (0..=self.below(6)).for_each(|_| drop(self.turn_shard(shard)));
             }
-            78..83 => self.redis.read(self.now),
-            83..89 => {
-                self.turn_redis();
-            }
+            78..83 => (0..=self.below(3)).for_each(|_| self.redis.read(self.now)),
+            83..89 => (0..=self.below(12)).for_each(|_| drop(self.turn_redis())),
             89..94 => {
-                let index = self.below(self.database.asked.len());
-                self.turn_database(index);
+                for _ in 0..=self.below(8) {
+                    let index = self.below(self.database.asked.len());
+                    self.turn_database(index);
+                }
             }
             94..97 => self.act(),
             97 if mood == Mood::RedisAway && self.percent(40) => self.redis_breaks(),

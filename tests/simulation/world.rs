@@ -13,7 +13,6 @@ use trunkline::hub::message::ToShard;
 use trunkline::hub::moment::{Moment, UnixMillis};
 use trunkline::hub::question::Question;
 use trunkline::hub::shard::{Settings, Shard};
-use trunkline::hub::stream::Channel;
 use trunkline::io::mesh::{ControlLink, ShardLink, mesh};
 
 use super::client::{Client, Kind};
@@ -446,11 +445,7 @@ impl World {
         for client in self.clients.iter_mut().filter(|client| client.shard == shard) {
             let (id, fed, step) = (client.connection, client.fed, self.step);
             for one in &mut client.subscriptions {
-                let reads = |name: &String| {
-                    let channel = Channel::parse(name.as_bytes()).unwrap();
-                    registry.readers(&channel).iter().any(|reader| reader.connection == id)
-                };
-                let is_in = one.ended.is_none() && one.channels.iter().all(reads);
+                let is_in = one.ended.is_none() && one.is_in(registry, id);
                 if is_in && one.registered.is_none() && !one.unsure && fed >= one.said_at {
                     one.registered = Some((step, self.sent[shard]));
                 }
@@ -480,7 +475,7 @@ impl World {
             Heard::Text(text) => {
                 let value: serde_json::Value = serde_json::from_str(&text).unwrap();
                 if value.get("error").is_some() {
-                    return client.take_reproach(&text, index);
+                    return client.told.push(text);
                 }
                 let label = value["stream"].to_string();
                 let (name, payload) = (&value["event"], &value["payload"]);
