@@ -34,9 +34,9 @@ impl ConnectionId {
     }
 }
 
-/// Who waits for an answer: a connection, and with which of its questions. A connection that has given
-/// a question up may have asked another one since; the answer to the first must not pass for the
-/// answer to the second.
+/// Who waits for an answer: a connection, and with which of its questions. A connection that has
+/// given a question up may have asked another one since; the answer to the first must not pass for
+/// the answer to the second.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct QuestionId {
     /// The connection.

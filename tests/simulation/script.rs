@@ -111,14 +111,22 @@ impl World {
             }
             56..68 => {
                 let shard = self.below(self.shards.len());
-                (0..=self.below(3)).for_each(|_| drop(self.turn_control(shard)));
+                for _ in 0..=self.below(3) {
+                    self.turn_control(shard);
+                }
             }
             68..78 => {
                 let shard = self.below(self.shards.len());
-                (0..=self.below(6)).for_each(|_| drop(self.turn_shard(shard)));
+                for _ in 0..=self.below(6) {
+                    self.turn_shard(shard);
+                }
             }
             78..83 => (0..=self.below(3)).for_each(|_| self.redis.read(self.now)),
-            83..89 => (0..=self.below(12)).for_each(|_| drop(self.turn_redis())),
+            83..89 => {
+                for _ in 0..=self.below(12) {
+                    self.turn_redis();
+                }
+            }
             89..94 => {
                 for _ in 0..=self.below(8) {
                     let index = self.below(self.database.asked.len());

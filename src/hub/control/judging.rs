@@ -291,8 +291,8 @@ impl Control {
         self.release(number, channels, Some(&Arc::new(verdict)));
     }
 
-    /// Filters of somebody who was checked have changed since they were read: they are asked for once
-    /// more, unless another case has asked already.
+    /// Filters of somebody who was checked have changed since they were read: they are asked for
+    /// once more, unless another case has asked already.
     fn must_load_again(&mut self, number: u64) -> bool {
         let Some(case) = self.judging.cases.get(&number) else { return false };
         let may_admit = |account: &AccountId| case.verdict.may_admit(*account);

@@ -15,8 +15,8 @@
 //!
 //! * A connection is in the registry exactly while its phase is open, for its token, its account
 //!   and each stream.
-//! * Questions and their answers carry a [`QuestionId`]: the slot's generation, and the stamp of the
-//!   phase that waits. A connection waits for at most one answer.
+//! * Questions and their answers carry a [`QuestionId`]: the slot's generation, and the stamp of
+//!   the phase that waits. A connection waits for at most one answer.
 //! * Answers and revocations come over one ordered channel, and a connection is registered for
 //!   revocation in the very step in which it opens: no `kill` falls in between.
 
