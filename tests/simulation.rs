@@ -33,7 +33,7 @@ use trunkline::log::{self, Level};
 /// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 /// Lives of each mood.
-const LIVES: u64 = 100;
+const LIVES: u64 = 60;
 /// Things that happen between two rests.
 const STEPS: usize = 900;
 
