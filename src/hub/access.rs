@@ -3,7 +3,7 @@
 
 use crate::hub::question::FeedSettings;
 use crate::hub::session::Session;
-use crate::hub::stream::Stream;
+use crate::hub::stream::{LocalOnly, Stream};
 
 /// What a subscription to a public or hashtag stream may show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,12 +13,13 @@ pub struct FeedAccess {
     /// Statuses of other instances.
     pub remote: bool,
     /// glitch-soc: the client asked for `local_only` statuses too.
-    pub allow_local_only: bool,
+    pub local_only: LocalOnly,
 }
 
 impl FeedAccess {
     /// Everything but what has to be asked for: the access of streams that are not filtered.
-    pub const FULL: FeedAccess = FeedAccess { local: true, remote: true, allow_local_only: false };
+    pub const FULL: FeedAccess =
+        FeedAccess { local: true, remote: true, local_only: LocalOnly::Withheld };
 
     /// Must the settings be read before this stream can be opened for this reader?
     pub fn needs_settings(stream: &Stream, session: &Session) -> bool {
@@ -29,15 +30,15 @@ impl FeedAccess {
     pub fn decide(stream: &Stream, settings: Option<FeedSettings>) -> FeedAccess {
         let settings = settings.unwrap_or_default();
         match stream {
-            Stream::Public { allow_local_only, .. } => FeedAccess {
+            Stream::Public { local_only, .. } => FeedAccess {
                 local: !settings.local_live_disabled,
                 remote: !settings.remote_live_disabled,
-                allow_local_only: *allow_local_only,
+                local_only: *local_only,
             },
             Stream::Hashtag { .. } => FeedAccess {
                 local: !settings.local_topic_disabled,
                 remote: !settings.remote_topic_disabled,
-                allow_local_only: false,
+                local_only: LocalOnly::Withheld,
             },
             _ => FeedAccess::FULL,
         }
@@ -62,7 +63,7 @@ mod tests {
             ..FeedSettings::default()
         };
         let feed = PublicFeed { origin: Origin::All, media: false };
-        let public = Stream::Public { feed, allow_local_only: false };
+        let public = Stream::Public { feed, local_only: LocalOnly::Withheld };
         let hashtag = Stream::Hashtag { written: "x".into(), local: false };
         let public = FeedAccess::decide(&public, Some(settings));
         let hashtag = FeedAccess::decide(&hashtag, Some(settings));

@@ -18,7 +18,8 @@ pub struct Subscriber {
     pub role: Role,
     /// How the connection is served.
     pub event_stream: bool,
-    access: u8,
+    /// What it may see.
+    pub access: FeedAccess,
 }
 
 /// Through which stream a connection reads a channel.
@@ -40,19 +41,7 @@ impl Subscriber {
         event_stream: bool,
         access: FeedAccess,
     ) -> Self {
-        let access = u8::from(access.local)
-            | u8::from(access.remote) << 1
-            | u8::from(access.allow_local_only) << 2;
         Subscriber { connection, role, event_stream, access }
-    }
-
-    /// What it may see.
-    pub fn access(self) -> FeedAccess {
-        FeedAccess {
-            local: self.access & 1 != 0,
-            remote: self.access & 2 != 0,
-            allow_local_only: self.access & 4 != 0,
-        }
     }
 
     fn wants(self) -> Wants {
@@ -253,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_is_small() {
-        assert!(size_of::<Subscriber>() <= 12);
+        assert!(size_of::<Subscriber>() <= 16);
         assert!(size_of::<Readers>() <= 16);
         assert!(size_of::<Option<(Channel, Readers)>>() <= 32);
     }

@@ -177,7 +177,7 @@ pub enum Stream {
         /// Which one.
         feed: PublicFeed,
         /// glitch-soc: statuses marked `local_only` too.
-        allow_local_only: bool,
+        local_only: LocalOnly,
     },
     /// A hashtag.
     Hashtag {
@@ -190,6 +190,24 @@ pub enum Stream {
     List(ListId),
     /// Conversations.
     Direct,
+}
+
+/// Whether a public stream holds statuses that are marked `local_only` (glitch-soc).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LocalOnly {
+    /// It does not.
+    Withheld,
+    /// It does, by the parameter `allow_local_only`.
+    Asked,
+    /// It does, by the stream's name, which its label repeats.
+    Named,
+}
+
+impl LocalOnly {
+    /// As the parameter says.
+    pub fn asked(allow: bool) -> LocalOnly {
+        if allow { LocalOnly::Asked } else { LocalOnly::Withheld }
+    }
 }
 
 /// Why a stream was not opened, as the client is told.
@@ -264,13 +282,13 @@ impl Stream {
             "hashtag" => Stream::hashtag(parameters.tag, false)?,
             "hashtag:local" => Stream::hashtag(parameters.tag, true)?,
             "list" => Stream::list(parameters.list)?,
-            "public:allow_local_only" => Stream::public(Origin::All, false, true),
-            "public:allow_local_only:media" => Stream::public(Origin::All, true, true),
+            "public:allow_local_only" => Stream::public(Origin::All, false, LocalOnly::Named),
+            "public:allow_local_only:media" => Stream::public(Origin::All, true, LocalOnly::Named),
             _ => {
                 let suffix = name.strip_prefix("public").ok_or(StreamError::UnknownStream)?;
                 let feed = PublicFeed::parse_suffix(suffix).ok_or(StreamError::UnknownStream)?;
-                let all = feed.origin == Origin::All;
-                Stream::Public { feed, allow_local_only: all && parameters.allow_local_only }
+                let asked = feed.origin == Origin::All && parameters.allow_local_only;
+                Stream::Public { feed, local_only: LocalOnly::asked(asked) }
             }
         };
         Ok(stream)
@@ -287,13 +305,13 @@ impl Stream {
             Some(rest) if rest.starts_with("public") => (rest, true),
             _ => (path, only_media),
         };
-        let allow = parameters.allow_local_only;
+        let asked = LocalOnly::asked(parameters.allow_local_only);
         let stream = match path {
             "user" => Ok(Stream::User),
             "user/notification" => Ok(Stream::UserNotification),
-            "public" => Ok(Stream::public(Origin::All, only_media, allow)),
-            "public/local" => Ok(Stream::public(Origin::Local, only_media, false)),
-            "public/remote" => Ok(Stream::public(Origin::Remote, only_media, false)),
+            "public" => Ok(Stream::public(Origin::All, only_media, asked)),
+            "public/local" => Ok(Stream::public(Origin::Local, only_media, LocalOnly::Withheld)),
+            "public/remote" => Ok(Stream::public(Origin::Remote, only_media, LocalOnly::Withheld)),
             "hashtag" => Stream::hashtag(parameters.tag, false),
             "hashtag/local" => Stream::hashtag(parameters.tag, true),
             "direct" => Ok(Stream::Direct),
@@ -321,6 +339,10 @@ impl Stream {
         match self {
             Stream::Hashtag { written, .. } => label_json(self.name(), Some(written)),
             Stream::List(list) => label_json(self.name(), Some(&list.to_string())),
+            Stream::Public { feed, local_only: LocalOnly::Named } => {
+                let media = if feed.media { ":media" } else { "" };
+                label_json(&format!("public:allow_local_only{media}"), None)
+            }
             _ => label_json(self.name(), None),
         }
     }
@@ -345,8 +367,8 @@ impl Stream {
         }
     }
 
-    fn public(origin: Origin, media: bool, allow_local_only: bool) -> Stream {
-        Stream::Public { feed: PublicFeed { origin, media }, allow_local_only }
+    fn public(origin: Origin, media: bool, local_only: LocalOnly) -> Stream {
+        Stream::Public { feed: PublicFeed { origin, media }, local_only }
     }
 
     fn hashtag(tag: Parameter<'_>, local: bool) -> Result<Stream, StreamError> {
@@ -425,6 +447,18 @@ mod tests {
         let parameters = Parameters { tag: Parameter::Text("CAFÉ \""), ..NONE };
         let stream = Stream::parse("hashtag:local", &parameters).unwrap();
         assert_eq!(stream.label(), r#"["hashtag:local","CAFÉ \""]"#);
+    }
+
+    #[test]
+    fn a_stream_that_is_named_for_local_only_statuses_is_labelled_so() {
+        for (name, asked, label) in [
+            ("public:allow_local_only", false, r#"["public:allow_local_only"]"#),
+            ("public:allow_local_only:media", false, r#"["public:allow_local_only:media"]"#),
+            ("public", true, r#"["public"]"#),
+        ] {
+            let parameters = Parameters { allow_local_only: asked, ..NONE };
+            assert_eq!(Stream::parse(name, &parameters).unwrap().label(), label);
+        }
     }
 
     #[test]

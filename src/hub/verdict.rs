@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::hub::access::FeedAccess;
 use crate::hub::session::Session;
+use crate::hub::stream::LocalOnly;
 use crate::protocol::event::StatusFacts;
 use crate::protocol::frame::Annotation;
 use crate::protocol::ids::AccountId;
@@ -68,7 +69,7 @@ impl Verdict {
 
     /// May this reader see it, given what the subscription was allowed when it was made?
     pub fn admits(&self, session: &Session, access: FeedAccess, channel_admits: bool) -> bool {
-        (channel_admits || !self.local_only || access.allow_local_only)
+        (channel_admits || !self.local_only || access.local_only != LocalOnly::Withheld)
             && access.permits(self.local)
             && self.speaks(session)
             && self.may_admit(session.account)

@@ -36,8 +36,8 @@ enum State {
     Free,
     /// The case is being judged.
     Judging(u64),
-    /// Judged: `None` if it could not be.
-    Judged(Option<Arc<Verdict>>),
+    /// Judged, or why it could not be.
+    Judged(Result<Arc<Verdict>, &'static str>),
 }
 
 /// Events on their way through the control core.
@@ -101,6 +101,7 @@ impl Control {
         if channel.is_filtered() && parsed.event.kind() != Kind::Other {
             return self.judge(channel, parsed, case, received);
         }
+        self.make_room(&channel);
         match self.events.queues.get_mut(&channel) {
             Some(queue) => queue.push_back(Pending { parsed, received, state: State::Free }),
             None => self.deliver(&channel, &parsed, None, received),
@@ -133,11 +134,9 @@ impl Control {
 
     /// Puts a status of a filtered channel behind those that are being judged.
     fn judge(&mut self, channel: Channel, parsed: Rc<Parsed>, case: Option<u64>, received: Moment) {
-        let queued = self.events.queues.get(&channel).map_or(0, VecDeque::len);
-        if queued >= self.limits.verdicts_waiting_max {
-            return self.metrics.withheld.add("overload");
-        }
-        let case = match case.filter(|case| self.judging.is_open(*case)) {
+        self.make_room(&channel);
+        let now = self.now;
+        let case = match case.filter(|case| self.judging.is_fresh(*case, now)) {
             Some(case) => case,
             None => match self.open_case(&parsed) {
                 Ok(case) => case,
@@ -162,31 +161,48 @@ impl Control {
         verdict: Option<&Arc<Verdict>>,
     ) {
         for channel in channels {
-            let Some(mut queue) = self.events.queues.remove(&channel) else { continue };
-            for pending in &mut queue {
+            let Some(queue) = self.events.queues.get_mut(&channel) else { continue };
+            for pending in queue {
                 if matches!(pending.state, State::Judging(judged) if judged == case) {
-                    pending.state = State::Judged(verdict.cloned());
+                    pending.state = State::Judged(verdict.cloned().ok_or("database"));
                 }
             }
-            while let Some(pending) = queue.pop_front() {
-                match &pending.state {
-                    State::Judging(_) => {
-                        queue.push_front(pending);
-                        break;
-                    }
-                    State::Judged(None) => self.metrics.withheld.add("database"),
-                    State::Judged(Some(verdict)) => {
-                        let verdict = Arc::clone(verdict);
-                        self.deliver(&channel, &pending.parsed, Some(verdict), pending.received);
-                    }
-                    State::Free => {
-                        self.deliver(&channel, &pending.parsed, None, pending.received);
-                    }
+            self.let_go(channel);
+        }
+    }
+
+    /// Delivers from the front of a channel's queue what waits for nothing any more.
+    fn let_go(&mut self, channel: Channel) {
+        let Some(mut queue) = self.events.queues.remove(&channel) else { return };
+        while let Some(pending) = queue.pop_front() {
+            match &pending.state {
+                State::Judging(_) => {
+                    queue.push_front(pending);
+                    break;
                 }
+                State::Judged(Err(reason)) => self.metrics.withheld.add(reason),
+                State::Judged(Ok(verdict)) => {
+                    let verdict = Arc::clone(verdict);
+                    self.deliver(&channel, &pending.parsed, Some(verdict), pending.received);
+                }
+                State::Free => self.deliver(&channel, &pending.parsed, None, pending.received),
             }
-            if !queue.is_empty() {
-                self.events.queues.insert(channel, queue);
-            }
+        }
+        if !queue.is_empty() {
+            self.events.queues.insert(channel, queue);
+        }
+    }
+
+    /// Keeps a channel's queue within its bound while the database is slow: the oldest statuses are
+    /// withheld unjudged, so that what needs no verdict (a `delete` above all) is never lost.
+    fn make_room(&mut self, channel: &Channel) {
+        let most = self.limits.verdicts_waiting_max.max(1);
+        while let Some(queue) = self.events.queues.get_mut(channel)
+            && queue.len() >= most
+            && let Some(oldest) = queue.front_mut()
+        {
+            oldest.state = State::Judged(Err("overload"));
+            self.let_go(channel.clone());
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -21,6 +22,10 @@ use crate::hub::question::{Answer, CustomFilter, Question, Unanswered};
 use crate::hub::stream::Channel;
 use crate::hub::verdict::Verdict;
 use crate::protocol::ids::AccountId;
+
+/// How long a verdict under way counts for further publishes of the same bytes. Rails publishes a
+/// status on all its channels back to back.
+const SHARED_FOR: Duration = Duration::from_millis(100);
 
 /// A status that is being judged.
 struct Case {
@@ -133,9 +138,10 @@ impl Judging {
         self.filters.len()
     }
 
-    /// Is the case still being judged?
-    pub(super) fn is_open(&self, case: u64) -> bool {
-        self.cases.contains_key(&case)
+    /// Is the case still being judged, and young enough to count for the same status on another
+    /// channel? Whoever came or blocked in between is not in it.
+    pub(super) fn is_fresh(&self, case: u64, now: Moment) -> bool {
+        self.cases.get(&case).is_some_and(|case| now.since(case.opened) < SHARED_FOR)
     }
 
     /// An event on this channel waits for the case.

@@ -154,6 +154,7 @@ impl Control {
     /// and whatever was published meanwhile is missed.
     pub fn redis_lost(&mut self) {
         self.interest.connection_lost();
+        self.revocation.redis_lost(self.interest.wanted());
         // A `filters_changed` may be among the missed.
         self.judging.forget_filters();
     }

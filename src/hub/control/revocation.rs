@@ -49,6 +49,9 @@ pub(super) struct Revocation {
     /// Tokens whose channel was subscribed anew after a lost connection: to be looked up when all
     /// channels are.
     lapsed: Vec<TokenId>,
+    /// Subscriptions that were held when the connection was lost and are not confirmed again yet:
+    /// Redis is asked for them before any newer one.
+    unconfirmed: usize,
     asked: usize,
     retry_at: Option<Moment>,
 }
@@ -79,6 +82,11 @@ impl Revocation {
         self.recent.clear();
     }
 
+    /// The subscriber connection is lost, and with it so many subscriptions.
+    pub(super) fn redis_lost(&mut self, wanted: usize) {
+        self.unconfirmed = wanted;
+    }
+
     /// When to try again what the database could not answer.
     pub(super) fn retry_at(&self) -> Option<Moment> {
         self.retry_at
@@ -106,6 +114,7 @@ impl Control {
         if confirmation != Confirmation::Subscribed {
             return;
         }
+        self.revocation.unconfirmed = self.revocation.unconfirmed.saturating_sub(1);
         match confirmed {
             Some(Channel::Token(token)) if epoch.0 > 0 => self.revocation.lapsed.push(token),
             // What was read before may have changed before it could be heard.
@@ -133,7 +142,8 @@ impl Control {
                 self.revocation.due.push(token);
             }
         }
-        let all_hold = self.interest.joined() >= self.interest.wanted();
+        let all_hold =
+            self.revocation.unconfirmed == 0 || self.interest.joined() >= self.interest.wanted();
         if all_hold && !self.revocation.lapsed.is_empty() {
             let lapsed = std::mem::take(&mut self.revocation.lapsed);
             self.revocation.due.extend(lapsed);

@@ -11,7 +11,7 @@ use crate::hub::moment::Moment;
 use crate::hub::outbox::{Frame, Outbox};
 use crate::hub::request::Purpose;
 use crate::hub::session::Session;
-use crate::hub::stream::{Channel, PublicFeed, Stream};
+use crate::hub::stream::{Channel, LocalOnly, PublicFeed, Stream};
 use crate::metrics::Transport;
 use crate::protocol::http::Exchange;
 use crate::protocol::websocket::Partial;
@@ -257,8 +257,9 @@ impl Subscriptions {
     pub(super) fn take(&mut self) -> Vec<Stream> {
         let bits = std::mem::take(&mut self.bits);
         let fixed = [(USER, Stream::User), (USER_NOTIFICATION, Stream::UserNotification)];
-        let public = PublicFeed::EACH
-            .map(|feed| (PUBLIC << feed.index(), Stream::Public { feed, allow_local_only: false }));
+        let public = PublicFeed::EACH.map(|feed| {
+            (PUBLIC << feed.index(), Stream::Public { feed, local_only: LocalOnly::Withheld })
+        });
         let named = self.named.take().map_or_else(Vec::new, |named| *named);
         fixed
             .into_iter()

@@ -82,7 +82,11 @@ impl<S: Socket> Shard<S> {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let Phase::WebSocket { waiting, .. } = &mut connection.phase else { return };
         if let Some(waiting) = waiting {
-            if waiting.behind.len() >= self.settings.limits.subscriptions_max {
+            let limits = &self.settings.limits;
+            let held: usize = waiting.behind.iter().map(|text| text.len()).sum();
+            if waiting.behind.len() >= limits.subscriptions_max
+                || held + text.len() > limits.message_bytes_max
+            {
                 self.end(id, Farewell::TooManySubscriptions, now);
             } else {
                 waiting.behind.push_back(text.into());

@@ -10,7 +10,7 @@ use crate::hub::outbox::Frame;
 use crate::hub::registry::{Role, Subscriber};
 use crate::hub::stream::{Channel, Stream};
 use crate::metrics::Transport;
-use crate::protocol::frame::{Annotation, label_json};
+use crate::protocol::frame::Annotation;
 
 /// An event on its way. The readers are those of the moment in which it began: who unsubscribes or
 /// leaves meanwhile is skipped, who comes meanwhile has come after the event.
@@ -27,8 +27,8 @@ pub(super) struct Fanout {
 #[derive(Default)]
 struct Frames {
     event_stream: Option<Frame>,
-    /// By label. One for most channels; a hashtag has as many as there are ways to write it.
-    websocket: Vec<(Box<str>, Frame)>,
+    /// By what the label says. One for most channels; a hashtag has as many as ways to write it.
+    websocket: Vec<(Stream, Frame)>,
 }
 
 impl<S: Socket> Shard<S> {
@@ -81,7 +81,7 @@ impl<S: Socket> Shard<S> {
         if let Some(verdict) = &delivery.verdict {
             let Some(session) = &connection.session else { return };
             let channel_admits = delivery.channel.admits_local_only();
-            if !verdict.admits(session, subscriber.access(), channel_admits) {
+            if !verdict.admits(session, subscriber.access, channel_admits) {
                 self.metrics.withheld.add("verdict");
                 return;
             }
@@ -117,49 +117,38 @@ impl Frames {
             }
             return self.event_stream.clone();
         }
-        let written = connection_label(&delivery.channel, connection, subscriber.role)?;
+        let stream = stream(&delivery.channel, connection, subscriber)?;
         if annotation.is_some() {
-            let label = label(&delivery.channel, subscriber.role, written);
-            return delivery.body.websocket_frame(&label, annotation).map(Frame::new);
+            return delivery.body.websocket_frame(&stream.label(), annotation).map(Frame::new);
         }
-        if let Some((_, frame)) = self.websocket.iter().find(|(known, _)| **known == *written) {
+        if let Some((_, frame)) = self.websocket.iter().find(|(known, _)| *known == stream) {
             return Some(frame.clone());
         }
-        let label = label(&delivery.channel, subscriber.role, written);
-        let frame = Frame::new(delivery.body.websocket_frame(&label, None)?);
-        self.websocket.push((written.into(), frame.clone()));
+        let frame = Frame::new(delivery.body.websocket_frame(&stream.label(), None)?);
+        self.websocket.push((stream, frame.clone()));
         Some(frame)
     }
 }
 
-/// What distinguishes the labels of one channel: the tag as the reader wrote it, or the role.
-fn connection_label<'a, S>(
+/// The stream through which a reader gets the channel's events, as its label names it.
+fn stream<S>(
     channel: &Channel,
-    connection: &'a Connection<S>,
-    role: Role,
-) -> Option<&'a str> {
-    match channel {
-        Channel::Hashtag { .. } => match connection.subscriptions.on(channel)? {
-            Stream::Hashtag { written, .. } => Some(written),
-            _ => None,
-        },
-        _ if role == Role::PartOfUser => Some("user"),
-        _ => Some(""),
-    }
-}
-
-fn label(channel: &Channel, role: Role, written: &str) -> String {
-    match channel {
-        Channel::Home(_) => label_json("user", None),
-        Channel::Notifications(_) if role == Role::PartOfUser => label_json("user", None),
-        Channel::Notifications(_) => label_json("user:notification", None),
-        Channel::Direct(_) => label_json("direct", None),
-        Channel::List(list) => label_json("list", Some(&list.to_string())),
-        Channel::Public(feed) => label_json(feed.stream_name(), None),
-        Channel::Hashtag { local: false, .. } => label_json("hashtag", Some(written)),
-        Channel::Hashtag { local: true, .. } => label_json("hashtag:local", Some(written)),
-        Channel::Token(_) | Channel::System(_) => label_json("system", None),
-    }
+    connection: &Connection<S>,
+    subscriber: Subscriber,
+) -> Option<Stream> {
+    let stream = match channel {
+        Channel::Home(_) => Stream::User,
+        Channel::Notifications(_) if subscriber.role == Role::PartOfUser => Stream::User,
+        Channel::Notifications(_) => Stream::UserNotification,
+        Channel::Direct(_) => Stream::Direct,
+        Channel::List(list) => Stream::List(*list),
+        Channel::Public(feed) => {
+            Stream::Public { feed: *feed, local_only: subscriber.access.local_only }
+        }
+        Channel::Hashtag { .. } => connection.subscriptions.on(channel)?.clone(),
+        Channel::Token(_) | Channel::System(_) => return None,
+    };
+    Some(stream)
 }
 
 /// Is the subscription that the event was meant for still there?

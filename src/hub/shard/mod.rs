@@ -60,8 +60,8 @@ pub struct Shard<S> {
     outgoing: Vec<ToControl>,
     /// The event that is on its way to its readers right now.
     fanout: Option<Fanout>,
-    /// When the event of the last fan-out was received, and how many have got it since they were last
-    /// recorded.
+    /// When the event of the last fan-out was received, and how many have got it since they were
+    /// last recorded.
     sent: (Moment, u64),
     deadlines: Deadlines,
     pings: Sweep,
@@ -140,7 +140,12 @@ impl<S: Socket> Shard<S> {
 
     /// The client will send no more, or the socket failed.
     pub fn ended(&mut self, id: ConnectionId, now: Moment) {
-        self.end(id, Farewell::ClientLeft, now);
+        let phase = self.slots.get(id).map(|connection| &connection.phase);
+        // Who has asked and says that it will ask no more may still listen; if not, the answer
+        // fails.
+        if !matches!(phase, Some(Phase::Asking(_))) {
+            self.end(id, Farewell::ClientLeft, now);
+        }
     }
 
     /// The socket takes bytes again.
