@@ -159,6 +159,8 @@ impl Client {
         let lines = self.script.lines();
         let closed: Vec<&Value> = lines.iter().filter_map(|line| line.get("closed")).collect();
         assert_eq!(closed, [&self.closed], "{}", self.what);
+        let errors: Vec<&Value> = lines.iter().filter(|line| line.get("error").is_some()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", self.what);
         let channels = self.streams.iter().flat_map(|stream| &stream.channels);
         let each = channels.map(|channel| published.iter().filter(|one| one.channel == *channel));
         let wanted: usize = each.map(Iterator::count).sum();
