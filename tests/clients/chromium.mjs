@@ -8,7 +8,8 @@ const OPTIONS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-d
   '--no-first-run', '--disable-background-networking', '--disable-component-update',
   '--disable-extensions', '--no-proxy-server', '--log-level=3',
   '--host-resolver-rules=MAP *.trunkline.test 127.0.0.1', '--remote-debugging-pipe'];
-const PATIENCE_MS = 30_000;
+// Less than the test's, so that what did not happen is told.
+const PATIENCE_MS = 25_000;
 
 /** A tab. `report` gets what the page passes to its global function `report`. */
 export class Tab {

@@ -58,11 +58,21 @@ impl Script {
         output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits until it ends by itself; it must be content.
+    /// Waits until it ends by itself, as long as it prints something now and then; it must be
+    /// content.
     #[track_caller]
     pub fn wait(&mut self) {
-        let status = self.process.wait();
-        assert!(status.success(), "{}: {status}", self.name);
+        loop {
+            let length = self.process.output().len();
+            eventually(&format!("more from {} or its end", self.name), || {
+                let went_on = self.process.output().len() > length;
+                (went_on || self.process.ended().is_some()).then_some(())
+            });
+            if let Some(status) = self.process.ended() {
+                assert!(status.success(), "{}: {status}", self.name);
+                return;
+            }
+        }
     }
 }
 
