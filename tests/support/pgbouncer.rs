@@ -44,7 +44,7 @@ impl PgBouncer {
         fs::write(&file, lines.join("\n") + "\n").expect("write the configuration");
         give_to_postgres(directory.path());
         let mut process = Process::start(Launch {
-            command: vec!["pgbouncer".into(), file.to_string_lossy().into_owned()],
+            command: vec!["/usr/sbin/pgbouncer".into(), file.to_string_lossy().into_owned()],
             environment: None,
             directory: directory.path(),
             output: directory.path().join("log"),
