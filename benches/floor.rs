@@ -1,10 +1,12 @@
-//! The floor: what a delivery costs when nothing is done but subscribing to Redis and one non-blocking send of a
-//! ready frame for each socket, in a loop, on one thread. No look at tokens, no filters, no keep-alive, no bound.
+//! The floor: what a delivery costs when nothing is done but subscribing to Redis and one
+//! non-blocking send of a ready frame for each socket, in a loop, on one thread. No look at tokens,
+//! no filters, no keep-alive, no bound.
 //!
 //! `scripts/load-floor` measures it with the same clients and the same publisher as the server:
 //! `trunkline load fanout --bare`, `trunkline load home --bare`.
 //!
-//! It answers every upgrade, takes the account's number from `tok-N`, and sends the bytes that Redis gave it.
+//! It answers every upgrade, takes the account's number from `tok-N`, and sends the bytes that
+//! Redis gave it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

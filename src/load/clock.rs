@@ -1,5 +1,5 @@
-//! The machine's monotonic clock, the same for every process: a status may be published by one and received by
-//! another.
+//! The machine's monotonic clock, the same for every process: a status may be published by one and
+//! received by another.
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -1,4 +1,5 @@
-//! What every scenario stands on: the clients, the publisher, the server's processes, and the report that grows.
+//! What every scenario stands on: the clients, the publisher, the server's processes, and the
+//! report that grows.
 
 use std::io;
 use std::sync::Arc;
@@ -19,11 +20,13 @@ use super::tally::Tally;
 
 /// Above this part of the time, a thread of the tool counts as saturated.
 const SATURATED: f64 = 0.9;
-/// Behind the intended time by more than this in one of a hundred cases, the publisher counts as held up.
+/// Behind the intended time by more than this in one of a hundred cases, the publisher counts as
+/// held up.
 const LATENESS_NANOS_MAX: u64 = 5_000_000;
 /// Without any progress for so long, waiting ends.
 const PATIENCE_NANOS: u64 = 5_000_000_000;
-/// Where nobody knows how many deliveries there should be: after so long without one, all are there.
+/// Where nobody knows how many deliveries there should be: after so long without one, all are
+/// there.
 const QUIET_NANOS: u64 = 1_000_000_000;
 /// How often things are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -109,8 +112,8 @@ impl Ground {
         })
     }
 
-    /// Waits until every client that should be connected is. Returns what connecting took; clients that cannot
-    /// connect are a problem.
+    /// Waits until every client that should be connected is. Returns what connecting took; clients
+    /// that cannot connect are a problem.
     ///
     /// # Errors
     /// Nobody could connect for a long time.
@@ -153,8 +156,8 @@ impl Ground {
         }
     }
 
-    /// Publishes until every open client has received something: afterwards each is really subscribed, and knows
-    /// the sequence number to come.
+    /// Publishes until every open client has received something: afterwards each is really
+    /// subscribed, and knows the sequence number to come.
     ///
     /// # Errors
     /// Somebody receives nothing.
@@ -200,8 +203,8 @@ impl Ground {
         channels
     }
 
-    /// Publishes and waits until everything has arrived; `each` is how many clients hear a status (0: nobody
-    /// knows).
+    /// Publishes and waits until everything has arrived; `each` is how many clients hear a status
+    /// (0: nobody knows).
     ///
     /// # Errors
     /// Redis is gone.

@@ -1,5 +1,6 @@
-//! What a server sends, taken apart without copying where it can be: heads, WebSocket frames, chunks of an
-//! event stream. Nothing here keeps anything: what is not yet whole is asked for again with more bytes.
+//! What a server sends, taken apart without copying where it can be: heads, WebSocket frames,
+//! chunks of an event stream. Nothing here keeps anything: what is not yet whole is asked for again
+//! with more bytes.
 
 use super::plan::{ACCEPT, Transport};
 

@@ -87,8 +87,8 @@ fn cpu_nanos(pid: u32) -> Option<u64> {
     Some(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
-/// Counted page by page where the kernel does that, because the short figure lags behind by some dozen pages for each
-/// processor.
+/// Counted page by page where the kernel does that, because the short figure lags behind by some
+/// dozen pages for each processor.
 fn rss_bytes(pid: u32) -> Option<u64> {
     let exact = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
     let exact = exact.as_deref().and_then(|text| kilobytes(text, "Rss:"));
@@ -127,7 +127,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line through these points; `None` if there are less than two, or they are all above each other.
+    /// The line through these points; `None` if there are less than two, or they are all above each
+    /// other.
     pub fn through(points: &[(f64, f64)]) -> Option<Line> {
         let count = points.len() as f64;
         let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;

@@ -1,5 +1,6 @@
-//! The load tool: thousands of clients that only listen, a publisher that never waits, and a look at what the server
-//! spends meanwhile. It works against any server that speaks Mastodon's streaming API.
+//! The load tool: thousands of clients that only listen, a publisher that never waits, and a look
+//! at what the server spends meanwhile. It works against any server that speaks Mastodon's
+//! streaming API.
 //!
 //! ```text
 //!  publisher ── PUBLISH at intended times ──► Redis ──► the server ──► crowd: verify, measure
@@ -7,12 +8,13 @@
 //!      └── sequence number and intended time inside         └─ /proc ─► report: text, JSON, SVG
 //! ```
 //!
-//! * Latency counts from the *intended* time of a status, so a publisher or a server that falls behind shows.
+//! * Latency counts from the *intended* time of a status, so a publisher or a server that falls
+//!   behind shows.
 //! * Every delivery is verified: once, in order, intact ([`verify`]).
 //! * Where the tool itself was saturated, it says so instead of giving a verdict.
 //!
-//! Reading order: [`plan`] and [`status`] (who, what), [`crowd`] (the clients), [`publisher`], [`ground`] and
-//! [`scenario`] (what is done), [`report`].
+//! Reading order: [`plan`] and [`status`] (who, what), [`crowd`] (the clients), [`publisher`],
+//! [`ground`] and [`scenario`] (what is done), [`report`].
 
 pub mod clock;
 pub mod crew;
@@ -98,7 +100,8 @@ fn publish(report: &Report, options: &Options) -> Result<bool, String> {
     Ok(report.problems.is_empty())
 }
 
-/// `plot --plot FILE REPORT...`: the latencies of all reports in one picture, and next to it a picture of each slope.
+/// `plot --plot FILE REPORT...`: the latencies of all reports in one picture, and next to it a
+/// picture of each slope.
 fn plot_reports(options: &Options) -> Result<(), String> {
     let target = options.text("plot").ok_or("--plot FILE is needed")?;
     let mut reports = Vec::new();

@@ -22,7 +22,8 @@ Scenarios:
 
 Where:
   --url URL            http://host:port or unix:/path (default http://127.0.0.1:4000)
-  --redis URL          redis://[user:password@]host:port or unix:/path (default redis://127.0.0.1:6379)
+  --redis URL          redis://[user:password@]host:port or unix:/path
+                       (default redis://127.0.0.1:6379)
   --pid PID[,PID]      the server's processes: their CPU time and memory are reported
   --tokens TEMPLATE    access tokens; {n} is the account's number (default tok-{n})
   --account-ids B+S    account n has the id B + S*n (default 110000000000000000+1000003)

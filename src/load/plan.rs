@@ -1,5 +1,5 @@
-//! Who each client is: its account, token, transport, stream, and the Redis channel behind it. Everything
-//! follows from the client's number, so that clients need to remember nothing.
+//! Who each client is: its account, token, transport, stream, and the Redis channel behind it.
+//! Everything follows from the client's number, so that clients need to remember nothing.
 
 use std::io::Write;
 
@@ -46,7 +46,8 @@ pub enum Accounts {
     Listed(Vec<(String, u64)>),
 }
 
-/// Number of a Redis channel in the plan: the shared streams first, then the accounts' home channels.
+/// Number of a Redis channel in the plan: the shared streams first, then the accounts' home
+/// channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelNumber(pub u32);
 

@@ -1,5 +1,5 @@
-//! Pictures of runs, as SVG without any script: an HDR plot (latency over percentiles that come ever closer to
-//! 100 %), and values over connections with their line.
+//! Pictures of runs, as SVG without any script: an HDR plot (latency over percentiles that come
+//! ever closer to 100 %), and values over connections with their line.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! Publishes statuses to Redis at their intended times, or as many at a time as are outstanding. It never waits for
-//! an answer: answers are counted when they come.
+//! Publishes statuses to Redis at their intended times, or as many at a time as are outstanding. It
+//! never waits for an answer: answers are counted when they come.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

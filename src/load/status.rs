@@ -1,5 +1,5 @@
-//! Believable statuses of 2 to 6 KB, as Rails publishes them. Each carries in its `uri` which one it is, its
-//! channel, its sequence number there, and when it was meant to be sent.
+//! Believable statuses of 2 to 6 KB, as Rails publishes them. Each carries in its `uri` which one
+//! it is, its channel, its sequence number there, and when it was meant to be sent.
 
 use serde_json::Value;
 
@@ -233,10 +233,13 @@ fn push_paragraphs(
 fn account(author: u32) -> String {
     let id = 109_999_999_999_000_000 + u64::from(author);
     format!(
-        "{{\"id\":\"{id}\",\"username\":\"author{author}\",\"acct\":\"author{author}@remote.example\",\
+        "{{\"id\":\"{id}\",\"username\":\"author{author}\",\"acct\":\
+         \"author{author}@remote.example\",\
          \"display_name\":\"Author {author}\",\"locked\":false,\"bot\":false,\"discoverable\":true,\
-         \"indexable\":true,\"group\":false,\"created_at\":\"2022-11-05T00:00:00.000Z\",\"note\":\
-         \"<p>Writes about harbours, bread and <a href=\\\"https://remote.example/tags/light\\\">light\
+         \"indexable\":true,\"group\":false,\
+         \"created_at\":\"2022-11-05T00:00:00.000Z\",\"note\":\
+         \"<p>Writes about harbours, bread and \
+         <a href=\\\"https://remote.example/tags/light\\\">light\
          </a>.</p>\",\"url\":\"https://remote.example/@author{author}\",\"uri\":\
          \"https://remote.example/users/author{author}\",\"avatar\":\
          \"https://files.example/cache/accounts/avatars/{id}/original/5e1b.png\",\"header\":\
@@ -248,11 +251,13 @@ fn account(author: u32) -> String {
 
 fn picture(number: usize, random: &mut fastrand::Rng) -> String {
     let id = random.u64(1 << 50..1 << 60);
+    let media = format!("https://files.example/cache/media/{id}");
     format!(
-        "{{\"id\":\"{id}\",\"type\":\"image\",\"url\":\"https://files.example/cache/media/{id}/original/a.jpg\",\
-         \"preview_url\":\"https://files.example/cache/media/{id}/small/a.jpg\",\"remote_url\":null,\
-         \"meta\":{{\"original\":{{\"width\":1600,\"height\":1200,\"aspect\":1.3333333333333333}}}},\
-         \"description\":\"Picture {number}: boats in the harbour\",\"blurhash\":\"UBL_:rOpGG-oBUNG\"}}"
+        "{{\"id\":\"{id}\",\"type\":\"image\",\"url\":\"{media}/original/a.jpg\",\
+         \"preview_url\":\"{media}/small/a.jpg\",\"remote_url\":null,\"meta\":\
+         {{\"original\":{{\"width\":1600,\"height\":1200,\"aspect\":1.3333333333333333}}}},\
+         \"description\":\"Picture {number}: boats in the harbour\",\
+         \"blurhash\":\"UBL_:rOpGG-oBUNG\"}}"
     )
 }
 

@@ -10,8 +10,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with, sockopt,
 };
 
-/// Connections from one source address: far below the number of ports that the kernel hands out, those of earlier
-/// connections (which it keeps for a minute) included.
+/// Connections from one source address: far below the number of ports that the kernel hands out,
+/// those of earlier connections (which it keeps for a minute) included.
 const CONNECTIONS_PER_SOURCE: u32 = 1000;
 
 /// Where clients connect.
@@ -47,8 +47,8 @@ impl Target {
         }
     }
 
-    /// A non-blocking socket that connects, from a source address of client `number`'s own block if the server is
-    /// on 127.0.0.0/8.
+    /// A non-blocking socket that connects, from a source address of client `number`'s own block if
+    /// the server is on 127.0.0.0/8.
     ///
     /// # Errors
     /// What the kernel says; `EAGAIN` for a Unix socket whose queue is full.

@@ -1,8 +1,8 @@
 //! Checks every delivery: the right channel, once, in order, and every byte as it should be.
 //!
-//! The first delivery of a status in some form is taken apart as JSON and compared with what was published.
-//! Its bytes are then kept: the next delivery in the same form need only be equal outside its numbers, which is
-//! as cheap as comparing memory.
+//! The first delivery of a status in some form is taken apart as JSON and compared with what was
+//! published. Its bytes are then kept: the next delivery in the same form need only be equal
+//! outside its numbers, which is as cheap as comparing memory.
 
 use std::sync::Arc;
 
@@ -47,16 +47,16 @@ struct Form {
 }
 
 impl Verifier {
-    /// With `is_bare`, payloads may be objects instead of strings: the bare program of `benches/floor.rs` sends
-    /// what Redis gave it.
+    /// With `is_bare`, payloads may be objects instead of strings: the bare program of
+    /// `benches/floor.rs` sends what Redis gave it.
     pub fn new(plan: Arc<Plan>, templates: Arc<Templates>, is_bare: bool) -> Verifier {
         let slots = plan.streams.len() * 2 * TEMPLATES;
         let forms = (0..slots).map(|_| Vec::new()).collect();
         Verifier { plan, templates, forms, is_bare }
     }
 
-    /// Looks at a message for a client. `Ok(None)`: it is not one of ours. `next` is the sequence number that
-    /// the client waits for.
+    /// Looks at a message for a client. `Ok(None)`: it is not one of ours. `next` is the sequence
+    /// number that the client waits for.
     pub fn look(
         &mut self,
         client: u32,

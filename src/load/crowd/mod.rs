@@ -1,5 +1,5 @@
-//! A thread with thousands of clients. A client is some 40 bytes: it has no buffer unless the server has sent half
-//! a message, and what it wants follows from its number.
+//! A thread with thousands of clients. A client is some 40 bytes: it has no buffer unless the
+//! server has sent half a message, and what it wants follows from its number.
 
 mod client;
 mod orders;
@@ -79,7 +79,8 @@ struct Publishing {
     back: Sender<io::Result<Box<Publisher>>>,
     /// Deliveries when the job began.
     before: u64,
-    /// When the number of deliveries changed last, and what it was: a lost one must not end the run.
+    /// When the number of deliveries changed last, and what it was: a lost one must not end the
+    /// run.
     progress: (u64, u64),
 }
 
@@ -172,7 +173,8 @@ impl Crowd {
                 {
                     client.state = State::Stalled;
                     if let Some(socket) = &client.socket {
-                        // So that the kernel does not read for it; if it does, the test only takes longer.
+                        // So that the kernel does not read for it; if it does, the test only takes
+                        // longer.
                         let _ = sockopt::set_socket_recv_buffer_size(socket, 4096);
                     }
                 }

@@ -141,8 +141,8 @@ impl Crowd {
         Ok(length)
     }
 
-    /// Masked with zeros (RFC 6455 section 5.3 asks for chance, so that no page can write what it likes into caches;
-    /// here is no page).
+    /// Masked with zeros (RFC 6455 section 5.3 asks for chance, so that no page can write what it
+    /// likes into caches; here is no page).
     fn pong(&mut self, place: usize, payload: &[u8]) {
         let Some(socket) = self.clients.get(place).and_then(|client| client.socket.as_ref()) else {
             return;
@@ -151,7 +151,8 @@ impl Crowd {
         self.request.clear();
         self.request.extend_from_slice(&[0x8a, 0x80 | payload.len() as u8, 0, 0, 0, 0]);
         self.request.extend_from_slice(payload);
-        // If it does not fit into an idle socket's buffer, the connection is broken, and reading will say so.
+        // If it does not fit into an idle socket's buffer, the connection is broken, and reading
+        // will say so.
         let _ = send(socket, &self.request, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 

@@ -1,4 +1,5 @@
-//! One stream, many readers of as many accounts: what a delivery costs, and how long the last reader waits.
+//! One stream, many readers of as many accounts: what a delivery costs, and how long the last
+//! reader waits.
 
 use super::report_phase;
 use crate::load::ground::Ground;

@@ -1,4 +1,5 @@
-//! Everybody leaves and comes back at once, as after a restart of a proxy: how long until all are served again?
+//! Everybody leaves and comes back at once, as after a restart of a proxy: how long until all are
+//! served again?
 
 use std::time::Instant;
 
