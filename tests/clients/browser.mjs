@@ -92,7 +92,7 @@ const tab = await Tab.open((line) => {
   console.log(line);
   if ('closed' in JSON.parse(line)) {
     for (const error of tab.errors) console.error(error);
-    process.exit(0);
+    tab.exit(0);
   }
 });
 await tab.go(`http://127.0.0.1:${server.address().port}/`);

@@ -1,5 +1,6 @@
 // Headless Chromium over its DevTools protocol, spoken on a pipe: it ends when this process does.
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 // Every name below .trunkline.test is this machine: browsers open at most six HTTP connections to a
@@ -13,16 +14,17 @@ const PATIENCE_MS = 25_000;
 
 /** A tab. `report` gets what the page passes to its global function `report`. */
 export class Tab {
-  #pipe; #calls = new Map(); #number = 0; #session; #report;
+  #child; #profile; #pipe; #calls = new Map(); #number = 0; #session; #report;
   /** What the page complained about: exceptions, errors on its console, failed loads. */
   errors = [];
 
   static async open(report = () => {}) {
     const tab = new Tab();
     tab.#report = report;
-    const profile = `--user-data-dir=${join(process.env.HOME, 'chromium')}`;
-    const command = ['--pdeathsig', 'KILL', '--', 'chromium', ...OPTIONS, profile, 'about:blank'];
-    const child = spawn('setpriv', command, { stdio: ['ignore', 2, 2, 'pipe', 'pipe'] });
+    tab.#profile = join(process.env.HOME, 'chromium');
+    const command = ['--pdeathsig', 'KILL', '--', 'chromium', ...OPTIONS,
+      `--user-data-dir=${tab.#profile}`, 'about:blank'];
+    const child = tab.#child = spawn('setpriv', command, { stdio: ['ignore', 2, 2, 'pipe', 'pipe'] });
     child.on('exit', (code) => { console.error(`Chromium has ended: ${code}`); process.exit(1); });
     tab.#pipe = child.stdio[3];
     let text = '';
@@ -37,6 +39,16 @@ export class Tab {
     for (const domain of ['Runtime', 'Log', 'Page']) await tab.#call(`${domain}.enable`);
     await tab.#call('Runtime.addBinding', { name: 'report' });
     return tab;
+  }
+
+  /** Ends Chromium and removes what it wrote, then this process. */
+  async exit(code) {
+    this.#child.removeAllListeners('exit');
+    const ended = new Promise((resolve) => this.#child.on('exit', resolve));
+    this.#pipe.write(JSON.stringify({ id: ++this.#number, method: 'Browser.close' }) + '\0');
+    await ended;
+    rmSync(this.#profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+    process.exit(code);
   }
 
   go(url) { return this.#call('Page.navigate', { url }); }

@@ -71,8 +71,8 @@ try {
   await moves('Public, remote');
   if (tab.errors.length) throw new Error(`the page complains: ${tab.errors.join('; ')}`);
   console.log(JSON.stringify({ content: true }));
-  process.exit(0);
+  await tab.exit(0);
 } catch (error) {
   console.log(JSON.stringify({ content: false, error: String(error), complaints: tab.errors }));
-  process.exit(1);
+  await tab.exit(1);
 }
