@@ -100,6 +100,11 @@ pub struct Redis {
     batch_max: usize,
     /// The word after `EX`.
     expire_secs: String,
+    keys_patience: Duration,
+    /// Until then subscriptions wait for the command connection, so that their keys go first.
+    keys_awaited_until: Option<Moment>,
+    /// The subscriber connection is away: when it stands again, the waiting begins.
+    keys_patience_begins: bool,
 }
 
 /// What the replies add up to.
@@ -155,6 +160,9 @@ impl Redis {
             prefix,
             batch_max: limits.redis_batch_max,
             expire_secs: limits.subscribed_expire_secs.as_secs().to_string(),
+            keys_patience: limits.redis_keys_secs_max,
+            keys_awaited_until: None,
+            keys_patience_begins: true,
         })
     }
 
@@ -183,14 +191,27 @@ impl Redis {
             });
             subscriber.abandon(reason, now, &mut |event| ledger.on_subscriber(event, now, sink));
         }
+        self.await_keys(now);
+    }
+
+    /// Gives the command connection a while when the subscriber connection came first.
+    fn await_keys(&mut self, now: Moment) {
+        if !self.subscriber.is_standing() {
+            self.keys_patience_begins = true;
+            self.keys_awaited_until = None;
+        } else if std::mem::take(&mut self.keys_patience_begins) {
+            self.keys_awaited_until = Some(now + self.keys_patience);
+        }
+        let is_over = self.keys_awaited_until.is_some_and(|until| now >= until);
+        if is_over || self.commands.is_standing() {
+            self.keys_awaited_until = None;
+        }
     }
 
     /// When [`Redis::turn`] is to be called again even if nothing is ready; the past means at once.
     pub fn next_deadline(&self) -> Option<Moment> {
-        match (self.subscriber.next_deadline(), self.commands.next_deadline()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let links = [self.subscriber.next_deadline(), self.commands.next_deadline()];
+        links.into_iter().flatten().chain(self.keys_awaited_until).min()
     }
 
     /// How much may be given to [`Redis::send`] now: a batch when the one before has been answered.
@@ -199,8 +220,10 @@ impl Redis {
         Room {
             keys: self.commands.is_standing().then(|| free(self.ledger.keys_awaited)),
             subscriptions: match self.subscriber.is_standing() {
-                true => free(self.ledger.subscriptions_awaited),
-                false => 0,
+                true if self.keys_awaited_until.is_none() => {
+                    free(self.ledger.subscriptions_awaited)
+                }
+                _ => 0,
             },
         }
     }
