@@ -1,4 +1,5 @@
-//! The load tool against the server, small: every scenario runs to its end and finds every delivery.
+//! The load tool against the server, small: every scenario runs to its end and finds every
+//! delivery.
 
 mod support;
 

@@ -7,13 +7,13 @@ use crate::load::options::Options;
 use crate::load::publisher::{Job, Timing};
 use crate::load::report::Report;
 
-/// Runs it. By default more is published than the kernel's buffers (4 MB) and an outbox (1 MB)
+/// Runs it. By default more is published than the kernel's buffers (8 MB) and an outbox (1 MB)
 /// hold, so that the server has to decide.
 pub fn run(options: Options) -> Result<Report, String> {
-    let clients: u32 = options.number("clients", 300)?;
+    let clients: u32 = options.number("clients", 200)?;
     let slow: u32 = options.number("slow", clients.div_ceil(100))?;
     let slow = slow.clamp(1, clients);
-    let rate: f64 = options.number("rate", 80.0)?;
+    let rate: f64 = options.number("rate", 120.0)?;
     let secs: f64 = options.number("secs", 25.0)?;
     let count = options.number("events", (rate * secs).ceil() as u64)?;
     let mut ground = Ground::prepare("slow", options, "public")?;
