@@ -40,7 +40,11 @@ pub fn run(options: Options) -> Result<Report, String> {
     report_phase(&mut ground, phase, "some stopped");
     let report = &mut ground.report;
     report.figure("slow_readers", stalled.into(), "readers that stopped reading");
-    report.figure("slow_readers_ended", ended as f64, "of these, ended by the server");
+    report.figure(
+        "slow_readers_ended",
+        ended as f64,
+        "of these, reset (an orderly end waits behind unread bytes)",
+    );
     let change = (with_slow as f64 / p99.max(1) as f64 - 1.0) * 100.0;
     report.figure("p99_change_percent", change, "% by which the others' p99 changed");
     if ground.knows_server() {
