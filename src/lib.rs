@@ -33,7 +33,8 @@
 //! 3. [`hub::shard`]: the life of a connection; [`hub::registry`], [`hub::outbox`],
 //!    [`hub::farewell`].
 //! 4. [`hub::control`]: the life of an event; [`hub::interest`], [`hub::verdict`], [`hub::filter`].
-//! 5. [`io`]: the sockets and threads around these values; [`io::driver`] turns them.
+//! 5. [`io`]: the sockets and threads around these values; [`io::driver`] turns them; [`boot`] starts
+//!    them. [`demo`], [`doctor`] and [`load`] stand beside the server and use the same pieces.
 //!
 //! # Walls that were moved from the first design
 //!
@@ -43,8 +44,7 @@
 //!   event and knows nothing of labels.
 //! * *The control core is a value with `turn()` too.* Its Redis and Postgres connections are plain
 //!   descriptors in its own epoll instance, so that both drivers run the very same code, nothing is
-//!   ever cancelled in mid-read, and one thread can turn both a shard and the control core on a
-//!   single-core machine.
+//!   ever cancelled in mid-read, and one thread could turn both a shard and the control core.
 
 // Tests may unwrap; nothing that came from outside is ever unwrapped elsewhere.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
