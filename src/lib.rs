@@ -33,8 +33,9 @@
 //! 3. [`hub::shard`]: the life of a connection; [`hub::registry`], [`hub::outbox`],
 //!    [`hub::farewell`].
 //! 4. [`hub::control`]: the life of an event; [`hub::interest`], [`hub::verdict`], [`hub::filter`].
-//! 5. [`io`]: the sockets and threads around these values; [`io::driver`] turns them; [`boot`] starts
-//!    them. [`demo`], [`doctor`] and [`load`] stand beside the server and use the same pieces.
+//! 5. [`io`]: the sockets and threads around these values; [`io::driver`] turns them; [`boot`]
+//!    starts them. [`demo`], [`doctor`] and [`load`] stand beside the server and use the same
+//!    pieces.
 //!
 //! # Walls that were moved from the first design
 //!
