@@ -121,7 +121,7 @@ impl Database for Accounts {
     }
 
     fn stats(&self) -> PoolStats {
-        PoolStats { total: 1, idle: 1, waiting: 0, answered: self.answered, failed: 0 }
+        PoolStats { total: 1, open: 1, idle: 1, waiting: 0, answered: self.answered, failed: 0 }
     }
 
     fn take_troubles(&mut self) -> Vec<String> {

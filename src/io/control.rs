@@ -186,7 +186,7 @@ impl ControlCore {
         counted.pool_connections = pool.total as u64;
         counted.pool_idle = pool.idle as u64;
         counted.pool_waiting = pool.waiting as u64;
-        counted.postgres_connected = pool.idle > 0 || pool.total > 0;
+        counted.postgres_connected = pool.open > 0;
         counted.mesh_dropped = self.links.iter().map(ShardLink::lost).collect();
         let facts = ProcessFacts::read(self.driver);
         let text: Arc<str> = metrics::render(shards, self.control.metrics(), &facts).into();

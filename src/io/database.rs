@@ -43,7 +43,9 @@ pub trait Database {
 pub struct PoolStats {
     /// Connections that are open or being opened; never more than `DB_POOL`.
     pub total: usize,
-    /// Connections that are ready and have nothing to do.
+    /// Connections that the database has let in, whatever they do.
+    pub open: usize,
+    /// Those of them that have nothing to do.
     pub idle: usize,
     /// Questions that wait for a connection.
     pub waiting: usize,

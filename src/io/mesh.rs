@@ -97,16 +97,7 @@ impl ShardLink {
     /// Hands over what has waited, tells of losses, and rings once for everything since the last
     /// time.
     pub fn flush(&mut self) {
-        while let Some(message) = self.overflow.pop_front() {
-            match self.sender.try_send(message) {
-                Ok(()) => self.unrung = true,
-                Err(TrySendError::Disconnected(_)) => self.overflow.clear(),
-                Err(TrySendError::Full(message)) => {
-                    self.overflow.push_front(message);
-                    break;
-                }
-            }
-        }
+        self.unrung |= hand_over(&mut self.overflow, &self.sender);
         if self.overflow.is_empty() && !self.lost_on.is_empty() {
             let channels: Arc<[Channel]> = self.lost_on.iter().cloned().collect();
             match self.sender.try_send(ToShard::Lagged(channels)) {
@@ -162,16 +153,7 @@ impl ControlLink {
 
     /// Hands over what fits and rings once for it. True when everything is out.
     pub fn flush(&mut self) -> bool {
-        while let Some(message) = self.overflow.pop_front() {
-            match self.sender.try_send(message) {
-                Ok(()) => self.unrung = true,
-                Err(TrySendError::Disconnected(_)) => self.overflow.clear(),
-                Err(TrySendError::Full(message)) => {
-                    self.overflow.push_front(message);
-                    break;
-                }
-            }
-        }
+        self.unrung |= hand_over(&mut self.overflow, &self.sender);
         if std::mem::take(&mut self.unrung) {
             self.control_bell.ring();
         }
@@ -192,6 +174,23 @@ impl ControlLink {
     pub fn bell(&self) -> &Arc<Bell> {
         &self.own_bell
     }
+}
+
+/// Hands over what fits, in order. True if anything did. An end that is gone needs nothing any
+/// more.
+fn hand_over<T>(overflow: &mut VecDeque<T>, sender: &Sender<T>) -> bool {
+    let mut handed_over = false;
+    while let Some(message) = overflow.pop_front() {
+        match sender.try_send(message) {
+            Ok(()) => handed_over = true,
+            Err(TrySendError::Disconnected(_)) => overflow.clear(),
+            Err(TrySendError::Full(message)) => {
+                overflow.push_front(message);
+                break;
+            }
+        }
+    }
+    handed_over
 }
 
 #[cfg(test)]

@@ -110,18 +110,6 @@ pub struct ControlMetrics {
     pub turns: TurnTimes,
 }
 
-impl ControlMetrics {
-    /// Counts a delivery that shard number `shard` had no room for.
-    pub fn count_mesh_drop(&mut self, shard: usize) {
-        if self.mesh_dropped.len() <= shard {
-            self.mesh_dropped.resize(shard + 1, 0);
-        }
-        if let Some(dropped) = self.mesh_dropped.get_mut(shard) {
-            *dropped += 1;
-        }
-    }
-}
-
 /// What the kernel says about this process; `io::process` reads it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessFacts {

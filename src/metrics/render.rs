@@ -404,8 +404,7 @@ mod tests {
 
     #[test]
     fn a_full_mesh_is_counted_for_its_shard() {
-        let mut control = ControlMetrics::default();
-        control.count_mesh_drop(1);
+        let control = ControlMetrics { mesh_dropped: vec![0, 1], ..ControlMetrics::default() };
         let (samples, _) = parsed(&render(&some_shards(), &control, &ProcessFacts::default()));
         let dropped = |shard| value(&samples, "trunkline_mesh_dropped_total", &[("shard", shard)]);
         assert_eq!((dropped("0"), dropped("1")), (Some(0.0), Some(1.0)));

@@ -1,6 +1,7 @@
 //! Servers that restart, hang, refuse or are not there (promise R8).
 
 use std::fs;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -76,6 +77,25 @@ fn a_terminated_backend_costs_no_answer() {
     }
     assert_eq!(client.stats().failed, 0);
     assert!(client.troubles.iter().any(|text| text.contains("57P01")), "{:?}", client.troubles);
+}
+
+#[test]
+fn a_connection_that_is_only_tried_is_not_a_working_one() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client =
+        Client::new(&config(tcp("127.0.0.1", silent.local_addr().unwrap().port()), "any"));
+    client.ask(tokens(&["tok"]));
+    client.until("an attempt", |client| (client.stats().total > 0).then_some(()));
+    for _ in 0..10 {
+        client.turn();
+    }
+    assert_eq!((client.stats().total, client.stats().open), (1, 0));
+
+    let postgres = Postgres::start();
+    let (_database, config) = one_token(&postgres);
+    let mut client = Client::new(&config);
+    assert!(client.session("tok").unwrap().is_some());
+    assert_eq!(client.stats().open, 1);
 }
 
 #[test]

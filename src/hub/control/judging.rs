@@ -291,8 +291,7 @@ impl Control {
             && let Ok(facts) = parsed.event.status()
         {
             let text = facts.text.plain();
-            let matches = self.judging.filters.matches(&text, self.unix);
-            verdict.annotate(matches.into_iter().collect());
+            verdict.annotate(self.judging.filters.matches(&text, self.unix));
         }
         self.release(number, channels, Some(&Arc::new(verdict)));
     }

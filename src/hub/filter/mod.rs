@@ -15,8 +15,9 @@ mod fold;
 mod keywords;
 mod render;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::hub::moment::UnixMillis;
 use crate::hub::question::CustomFilter;

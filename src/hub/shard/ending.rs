@@ -10,12 +10,9 @@ use crate::hub::moment::Moment;
 use crate::hub::registry::{Role, Subscriber};
 use crate::hub::stream::Channel;
 use crate::log;
+use crate::protocol::http::REQUEST_TIMEOUT;
 use crate::protocol::ids::{AccountId, TokenId};
 use crate::protocol::{sse, websocket};
-
-/// The last words to an event stream that is sent away, and to an HTTP client that is too slow with
-/// its head.
-const REQUEST_TIMEOUT: &[u8] = crate::protocol::http::REQUEST_TIMEOUT;
 
 impl<S: Socket> Shard<S> {
     /// Ends a connection. The one way out of an open phase: says farewell, counts, and leaves the
@@ -93,11 +90,6 @@ impl<S: Socket> Shard<S> {
         self.shut_if_flushed(id);
     }
 
-    /// The outbox of a connection has just become empty.
-    pub(super) fn emptied(&mut self, id: ConnectionId) {
-        self.shut_if_flushed(id);
-    }
-
     /// Nothing more is to be said but what is in the outbox.
     fn linger(&mut self, id: ConnectionId, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
@@ -105,7 +97,8 @@ impl<S: Socket> Shard<S> {
         self.set_deadline(id, Kind::Lingering, now);
     }
 
-    fn shut_if_flushed(&mut self, id: ConnectionId) {
+    /// Shuts our side when all is said and nothing waits in the outbox.
+    pub(super) fn shut_if_flushed(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         if matches!(connection.phase, Phase::Lingering) && connection.outbox.is_none() {
             connection.socket.shut();

@@ -162,7 +162,7 @@ impl<S: Socket> Shard<S> {
         self.metrics.outbox_connections -= u64::from(emptied);
         match flushed {
             Err(farewell) => self.end(id, farewell, now),
-            Ok(()) if emptied => self.emptied(id),
+            Ok(()) if emptied => self.shut_if_flushed(id),
             Ok(()) => {}
         }
     }

@@ -185,6 +185,7 @@ impl Database for PostgresDatabase {
         };
         PoolStats {
             total: count(&|state| !matches!(state, SlotState::Vacant)),
+            open: count(&|state| matches!(state, SlotState::Open(_))),
             idle: count(&|state| matches!(state, SlotState::Open(open) if open.asked.is_empty())),
             waiting: self.waiting.len(),
             answered: self.answered,
