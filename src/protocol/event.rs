@@ -142,15 +142,15 @@ impl Members {
         let (mut event, mut payload) = (None, None);
         if rewriter.form()? == Form::Object {
             rewriter.visit_object(|rewriter, key| {
-                let start = rewriter.output().len();
-                let member = match rewriter.output().get(key) {
-                    Some(b"\"event\"") => Some(&mut event),
-                    Some(b"\"payload\"") => Some(&mut payload),
+                let start = rewriter.length();
+                let member = match rewriter.spelled(key) {
+                    b"\"event\"" => Some(&mut event),
+                    b"\"payload\"" => Some(&mut payload),
                     _ => None,
                 };
                 let form = rewriter.value()?;
                 match member {
-                    Some(place) => *place = Some((start..rewriter.output().len(), form)),
+                    Some(place) => *place = Some((start..rewriter.length(), form)),
                     None => rewriter.discard_from(start),
                 }
                 Ok(())

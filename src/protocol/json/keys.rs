@@ -20,13 +20,13 @@ pub(super) struct Members {
     suspicion: bool,
 }
 
-/// Where a member stands in the output.
+/// Where a member stands in the new spelling.
 #[derive(Clone)]
 struct Member {
-    /// With its quotes.
-    key: Range<usize>,
-    /// The end of the value.
-    end: usize,
+    /// From the key's first quote to the end of the value.
+    place: Range<usize>,
+    /// The length of the key, with its quotes.
+    key_bytes: usize,
 }
 
 impl Members {
@@ -35,19 +35,25 @@ impl Members {
         self.members.len()
     }
 
-    /// A member has been written up to the end of `output`.
+    /// A member has been read. `hash` is that of its key.
     #[inline]
-    pub(super) fn add(&mut self, output: &[u8], key: Range<usize>, mark: usize) {
-        let hash = hash(output.get(key.clone()).unwrap_or_default());
+    pub(super) fn add(&mut self, hash: u32, place: Range<usize>, key_bytes: usize, mark: usize) {
         let known = self.hashes.get(mark..).unwrap_or_default();
         if known.len() >= COMPARED_MAX || known.contains(&hash) {
             self.suspicion = true;
         }
         self.hashes.push(hash);
-        self.members.push(Member { key, end: output.len() });
+        self.members.push(Member { place, key_bytes });
     }
 
-    /// The object that began at `start` of the output has been written: merges repeated keys.
+    /// [`Members::close`] will look at the output.
+    #[inline]
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.suspicion
+    }
+
+    /// The object that began at `start` of the new spelling has been read: merges repeated keys. If
+    /// there is a suspicion, the whole object must stand in `output`.
     #[inline]
     pub(super) fn close(&mut self, output: &mut Vec<u8>, start: usize, mark: usize) {
         if self.suspicion {
@@ -66,7 +72,8 @@ fn merge(output: &mut Vec<u8>, start: usize, members: &[Member]) {
     let mut places: HashMap<&[u8], usize> = HashMap::with_capacity(members.len());
     let mut kept: Vec<&Member> = Vec::with_capacity(members.len());
     for member in members {
-        match places.entry(output.get(member.key.clone()).unwrap_or_default()) {
+        let key = member.place.start..member.place.start + member.key_bytes;
+        match places.entry(output.get(key).unwrap_or_default()) {
             Entry::Vacant(place) => {
                 place.insert(kept.len());
                 kept.push(member);
@@ -84,7 +91,7 @@ fn merge(output: &mut Vec<u8>, start: usize, members: &[Member]) {
     let mut object = Vec::with_capacity(output.len() - start);
     for member in kept {
         object.push(if object.is_empty() { b'{' } else { b',' });
-        object.extend_from_slice(output.get(member.key.start..member.end).unwrap_or_default());
+        object.extend_from_slice(output.get(member.place.clone()).unwrap_or_default());
     }
     object.push(b'}');
     output.truncate(start);
@@ -94,7 +101,7 @@ fn merge(output: &mut Vec<u8>, start: usize, members: &[Member]) {
 /// Mixes the length, the first and the last bytes: enough to tell the keys of one object apart.
 /// Whoever makes keys collide on purpose only makes [`merge`] look at them.
 #[inline]
-fn hash(key: &[u8]) -> u32 {
+pub(super) fn hash(key: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mixed = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
         (Some(first), Some(last)) => {

@@ -7,8 +7,9 @@
 //! they are rounded beyond 2^53). Keys that look like array indices keep their place (there they
 //! move to the front).
 //!
-//! Every event passes through here once, so this is hot: strings are copied eight bytes at a time,
-//! and nothing is allocated but the output and, per nesting level, nothing at all.
+//! Every event passes through here once, so this is hot: strings are looked at eight bytes at a
+//! time, what stays the same is copied in as few pieces as possible, and nothing is allocated but
+//! the output and, per nesting level, nothing at all.
 
 mod keys;
 mod number;
@@ -18,6 +19,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use keys::Members;
+use number::Spelling;
+use string::Escape;
 pub use string::{escape, unescape, write_string};
 
 /// The text is no JSON (RFC 8259), or its arrays and objects are nested too deep.
@@ -49,7 +52,7 @@ pub fn rewrite(text: &[u8], depth_max: usize) -> Result<Vec<u8>, NotJson> {
     let mut rewriter = Rewriter::new(&text, depth_max);
     rewriter.value()?;
     rewriter.finish()?;
-    Ok(rewriter.output)
+    Ok(rewriter.into_output())
 }
 
 /// The text as UTF-8. What is none becomes U+FFFD, one for each maximal subpart, as Node decodes
@@ -63,13 +66,23 @@ pub fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Reads JSON text from the front and appends it to `output` in its new spelling.
+/// Reads JSON text from the front and spells it anew. Most of a message is in its new spelling
+/// already, so what is the same is not copied piece by piece: it stays behind in the input until
+/// something differs, and then goes over in one piece.
+///
+/// ```text
+///   input   ……………… │ as it will be written │ not read yet
+///                 copied                  at
+///   output  what came of everything before `copied`
+/// ```
 pub struct Rewriter<'text> {
     /// UTF-8.
     input: &'text [u8],
-    /// `at <= input.len()`; everything before it has been read.
+    /// `copied <= at <= input.len()`; everything before it has been read.
     at: usize,
-    /// UTF-8, always a prefix of the new spelling.
+    /// What stands between here and `at` belongs to the new spelling, behind `output`.
+    copied: usize,
+    /// UTF-8.
     output: Vec<u8>,
     /// How many more arrays and objects may open.
     depth_left: usize,
@@ -80,23 +93,55 @@ pub struct Rewriter<'text> {
 impl<'text> Rewriter<'text> {
     /// Starts at the beginning of a text that must be UTF-8 (see [`decode`]).
     pub fn new(input: &'text [u8], depth_max: usize) -> Self {
-        let output = Vec::with_capacity(input.len() + string::WORD_BYTES);
-        Self { input, at: 0, output, depth_left: depth_max, members: Members::default() }
+        let output = Vec::with_capacity(input.len());
+        let members = Members::default();
+        Self { input, at: 0, copied: 0, output, depth_left: depth_max, members }
     }
 
-    /// What has been written up to now.
-    pub fn output(&self) -> &[u8] {
-        &self.output
+    /// The length of what has been spelled up to now.
+    pub fn length(&self) -> usize {
+        self.output.len() + self.at - self.copied
     }
 
-    /// Gives the output away.
-    pub fn into_output(self) -> Vec<u8> {
+    /// A part of what has been spelled up to now, by its place there.
+    pub fn spelled(&mut self, range: Range<usize>) -> &[u8] {
+        let output = self.output.len();
+        let spelled = match range.start.checked_sub(output) {
+            Some(start) => {
+                self.input.get(self.copied + start..self.copied + range.end.saturating_sub(output))
+            }
+            None => {
+                self.copy();
+                self.output.get(range)
+            }
+        };
+        spelled.unwrap_or_default()
+    }
+
+    /// Gives everything that was spelled away.
+    pub fn into_output(mut self) -> Vec<u8> {
+        self.copy();
         self.output
     }
 
-    /// Takes back what was written from `start` on.
+    /// Takes back what was spelled from `start` on.
     pub fn discard_from(&mut self, start: usize) {
+        self.copy();
         self.output.truncate(start);
+    }
+
+    /// Moves what has been read and stays as it is to the output.
+    fn copy(&mut self) {
+        self.output.extend_from_slice(self.input.get(self.copied..self.at).unwrap_or_default());
+        self.copied = self.at;
+    }
+
+    /// Reads on up to `end`, where `spell` has written what belongs into the place of it.
+    fn replace(&mut self, end: usize, spell: impl FnOnce(&mut Vec<u8>)) {
+        self.copy();
+        spell(&mut self.output);
+        self.at = end;
+        self.copied = end;
     }
 
     /// What the next value is, as far as its first byte says.
@@ -129,9 +174,8 @@ impl<'text> Rewriter<'text> {
         Ok(form)
     }
 
-    /// Reads an object, but leaves the members to `visit`: it gets the key's place in the output
-    /// and must read the value. Repeated keys are the visitor's affair. What the members wrote
-    /// stays in the output, without the punctuation between them.
+    /// Reads an object, but leaves the members to `visit`: it gets the key's place (see
+    /// [`Rewriter::spelled`]) and must read the value. Repeated keys are the visitor's affair.
     pub fn visit_object(
         &mut self,
         mut visit: impl FnMut(&mut Self, Range<usize>) -> Result<(), NotJson>,
@@ -154,36 +198,29 @@ impl<'text> Rewriter<'text> {
     }
 
     fn object(&mut self) -> Result<(), NotJson> {
-        let start = self.output.len();
         let mark = self.members.mark();
-        self.output.push(b'{');
+        let start = self.length();
         let mut open = self.open(b'{', b'}')?;
         while open {
             let key = self.key()?;
-            self.output.push(b':');
+            let hash = keys::hash(self.spelled(key.clone()));
             self.value()?;
-            self.members.add(&self.output, key, mark);
+            self.members.add(hash, key.start..self.length(), key.len(), mark);
             open = self.another(b'}')?;
-            if open {
-                self.output.push(b',');
-            }
         }
-        self.output.push(b'}');
+        if self.members.is_suspicious() {
+            self.copy();
+        }
         self.members.close(&mut self.output, start, mark);
         Ok(())
     }
 
     fn array(&mut self) -> Result<(), NotJson> {
-        self.output.push(b'[');
         let mut open = self.open(b'[', b']')?;
         while open {
             self.value()?;
             open = self.another(b']')?;
-            if open {
-                self.output.push(b',');
-            }
         }
-        self.output.push(b']');
         Ok(())
     }
 
@@ -225,11 +262,11 @@ impl<'text> Rewriter<'text> {
         }
     }
 
-    /// Reads a key and its colon; the key's place in the output, quotes included.
+    /// Reads a key and its colon; the key's place, quotes included.
     fn key(&mut self) -> Result<Range<usize>, NotJson> {
-        let start = self.output.len();
+        let start = self.length();
         self.string()?;
-        let key = start..self.output.len();
+        let key = start..self.length();
         self.skip_space();
         self.expect(b':')?;
         Ok(key)
@@ -237,12 +274,40 @@ impl<'text> Rewriter<'text> {
 
     fn string(&mut self) -> Result<(), NotJson> {
         self.expect(b'"')?;
-        self.at = string::rewrite(self.input, self.at, &mut self.output)?;
+        loop {
+            self.at = string::plain_end(self.input, self.at);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                // A control character, which JSON wants escaped, or the end.
+                _ => return Err(NotJson),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), NotJson> {
+        match string::read_escape(self.input, self.at)? {
+            Escape::Kept => self.at += 2,
+            Escape::Char { code, end } => {
+                self.replace(end, |output| string::write_char(code, output));
+            }
+        }
         Ok(())
     }
 
     fn number(&mut self) -> Result<(), NotJson> {
-        self.at = number::rewrite(self.input, self.at, &mut self.output)?;
+        let number = self.input.get(self.at..).unwrap_or_default();
+        let (length, spelling) = number::read(number)?;
+        let end = self.at + length;
+        match spelling {
+            Spelling::Same => self.at = end,
+            Spelling::Other(text) => {
+                self.replace(end, |output| output.extend_from_slice(text.as_bytes()));
+            }
+        }
         Ok(())
     }
 
@@ -251,7 +316,6 @@ impl<'text> Rewriter<'text> {
             return Err(NotJson);
         }
         self.at += literal.len();
-        self.output.extend_from_slice(literal);
         Ok(())
     }
 
@@ -265,9 +329,17 @@ impl<'text> Rewriter<'text> {
 
     #[inline]
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+        if let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.drop_space();
         }
+    }
+
+    #[cold]
+    fn drop_space(&mut self) {
+        let rest = self.input.get(self.at..).unwrap_or_default();
+        let space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let end = self.at + rest.iter().take_while(space).count();
+        self.replace(end, |_| {});
     }
 
     #[inline]

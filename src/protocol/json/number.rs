@@ -2,17 +2,24 @@
 
 use super::NotJson;
 
-/// Reads the number at `at` and appends its new spelling; the place behind it.
-pub(super) fn rewrite(input: &[u8], at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
-    let number = input.get(at..).unwrap_or_default();
-    let (length, integer) = measure(number)?;
-    let number = number.get(..length).unwrap_or_default();
-    if integer {
-        output.extend_from_slice(if number == b"-0" { b"0" } else { number });
-    } else {
-        write_double(number, output)?;
-    }
-    Ok(at + length)
+/// How a number is spelled anew.
+pub(super) enum Spelling {
+    /// As it stands there.
+    Same,
+    /// Otherwise.
+    Other(String),
+}
+
+/// Reads the number in front: its length, and its new spelling.
+pub(super) fn read(text: &[u8]) -> Result<(usize, Spelling), NotJson> {
+    let (length, integer) = measure(text)?;
+    let number = text.get(..length).unwrap_or_default();
+    let spelling = match integer {
+        true if number == b"-0" => Spelling::Other("0".to_owned()),
+        true => Spelling::Same,
+        false => spell_double(number)?,
+    };
+    Ok((length, spelling))
 }
 
 /// The length of the number in front, and whether it has neither fraction nor exponent.
@@ -49,14 +56,14 @@ fn digits(number: &[u8], at: usize) -> usize {
 }
 
 /// What does not fit a double is infinite, and `JSON.stringify` writes that as `null`.
-fn write_double(number: &[u8], output: &mut Vec<u8>) -> Result<(), NotJson> {
+fn spell_double(number: &[u8]) -> Result<Spelling, NotJson> {
     let text = std::str::from_utf8(number).map_err(|_| NotJson)?;
     let double: f64 = text.parse().map_err(|_| NotJson)?;
-    if double.is_finite() {
-        // Adding zero turns a negative zero into the other one, which JavaScript prints for both.
-        output.extend_from_slice(ryu_js::Buffer::new().format_finite(double + 0.0).as_bytes());
-    } else {
-        output.extend_from_slice(b"null");
+    if !double.is_finite() {
+        return Ok(Spelling::Other("null".to_owned()));
     }
-    Ok(())
+    let mut buffer = ryu_js::Buffer::new();
+    // Adding zero turns a negative zero into the other one, which JavaScript prints for both.
+    let spelled = buffer.format_finite(double + 0.0);
+    Ok(if spelled == text { Spelling::Same } else { Spelling::Other(spelled.to_owned()) })
 }

@@ -1,13 +1,12 @@
-//! Strings: read, written anew, put inside another string, taken out again. Plain bytes are copied
-//! a word at a time: the word is appended whole and what lies behind a special byte is cut off
-//! again.
+//! Strings: read, written anew, put inside another string, taken out again. Plain bytes are looked
+//! at a word at a time.
 
 use std::borrow::Cow;
 
 use super::NotJson;
 
 /// Bytes that are looked at in one step.
-pub(super) const WORD_BYTES: usize = 8;
+const WORD_BYTES: usize = 8;
 
 /// A word and the one byte by which escaping its first special byte makes it longer.
 const ROOM_BYTES: usize = WORD_BYTES + 1;
@@ -18,29 +17,27 @@ const HIGHS: u64 = u64::from_le_bytes([0x80; WORD_BYTES]);
 /// The new spelling of a JSON text as the content of a JSON string: quotes and backslashes get a
 /// backslash. Only for what [`super::rewrite`] wrote: there, nothing else needs one.
 pub fn escape(text: &[u8], output: &mut Vec<u8>) {
-    let start = output.len();
-    // Room for the worst case, so that the loop below never has to ask for more.
-    output.resize(start + 2 * text.len() + ROOM_BYTES, 0);
-    let mut length = start;
+    // Room for the worst case, so that nothing below has to move what is there.
+    output.reserve(2 * text.len() + ROOM_BYTES);
     let mut rest = text;
-    while let Some(word) = rest.first_chunk::<WORD_BYTES>()
-        && let Some(room) = output.get_mut(length..).and_then(<[u8]>::first_chunk_mut::<ROOM_BYTES>)
-    {
+    while let Some(word) = rest.first_chunk::<WORD_BYTES>() {
         let found = marks(u64::from_le_bytes(*word));
         let plain = found.trailing_zeros() as usize / 8;
-        // Whatever is not plain is written over.
-        room[..WORD_BYTES].copy_from_slice(word);
         if plain == WORD_BYTES {
-            length += WORD_BYTES;
+            output.extend_from_slice(word);
             rest = &rest[WORD_BYTES..];
         } else {
+            // Whatever is not plain is written over.
+            let mut room = [0; ROOM_BYTES];
+            room[..WORD_BYTES].copy_from_slice(word);
             room[plain] = b'\\';
             room[plain + 1] = word[plain];
-            length += plain + 2;
+            let length = output.len() + plain + 2;
+            output.extend_from_slice(&room);
+            output.truncate(length);
             rest = &rest[plain + 1..];
         }
     }
-    output.truncate(length);
     for &byte in rest {
         if let b'"' | b'\\' = byte {
             output.push(b'\\');
@@ -52,12 +49,14 @@ pub fn escape(text: &[u8], output: &mut Vec<u8>) {
 /// Appends `text` as a JSON string with its quotes, escaped as `JSON.stringify` does.
 pub fn write_string(text: &str, output: &mut Vec<u8>) {
     output.push(b'"');
+    let text = text.as_bytes();
     let mut at = 0;
     loop {
-        at = copy_plain(text.as_bytes(), at, output);
-        let Some(&special) = text.as_bytes().get(at) else { break };
+        let end = plain_end(text, at);
+        output.extend_from_slice(text.get(at..end).unwrap_or_default());
+        let Some(&special) = text.get(end) else { break };
         write_char(u32::from(special), output);
-        at += 1;
+        at = end + 1;
     }
     output.push(b'"');
 }
@@ -96,47 +95,20 @@ pub fn unescape(string: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(output)
 }
 
-/// Reads a string whose opening quote stands before `at` and appends it; the place behind its
-/// closing quote.
-pub(super) fn rewrite(input: &[u8], mut at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
-    output.push(b'"');
-    loop {
-        at = copy_plain(input, at, output);
-        match input.get(at) {
-            Some(b'"') => {
-                output.push(b'"');
-                return Ok(at + 1);
-            }
-            Some(b'\\') => at = rewrite_escape(input, at, output)?,
-            // A control character, which JSON wants escaped, or the end.
-            _ => return Err(NotJson),
-        }
-    }
-}
-
-/// Appends bytes until one that is special (see [`specials`]), or the end; where that is.
-#[inline(always)]
-fn copy_plain(input: &[u8], mut at: usize, output: &mut Vec<u8>) -> usize {
+/// Where the bytes from `at` on that mean themselves end: at a quote, a backslash, a control
+/// character, or the end.
+#[inline]
+pub(super) fn plain_end(input: &[u8], mut at: usize) -> usize {
     while let Some(word) = input.get(at..).and_then(<[u8]>::first_chunk::<WORD_BYTES>) {
-        output.extend_from_slice(word);
         let found = specials(u64::from_le_bytes(*word));
         if found != 0 {
-            let plain = found.trailing_zeros() as usize / 8;
-            output.truncate(output.len() - (WORD_BYTES - plain));
-            return at + plain;
+            return at + found.trailing_zeros() as usize / 8;
         }
         at += WORD_BYTES;
     }
-    // Less than a word is left: fill it up with a byte that is never special.
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let tail = input.get(at..).unwrap_or_default();
-    let mut word = [b' '; WORD_BYTES];
-    for (place, byte) in word.iter_mut().zip(tail) {
-        *place = *byte;
-    }
-    let found = specials(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
-    let plain = found.min(tail.len());
-    output.extend_from_slice(tail.get(..plain).unwrap_or_default());
-    at + plain
+    at + tail.iter().position(special).unwrap_or(tail.len())
 }
 
 /// Marks quotes, backslashes and control characters.
@@ -159,36 +131,46 @@ fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
-/// Reads the escape sequence at `at`; the place behind it.
-fn rewrite_escape(input: &[u8], at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
+/// What an escape sequence is.
+pub(super) enum Escape {
+    /// Two bytes, spelled as `JSON.stringify` does.
+    Kept,
+    /// A code point (a lone surrogate may be one) that is spelled otherwise, and where the sequence
+    /// ends.
+    Char { code: u32, end: usize },
+}
+
+/// Reads the escape sequence at `at`.
+pub(super) fn read_escape(input: &[u8], at: usize) -> Result<Escape, NotJson> {
     match input.get(at + 1) {
-        Some(b'/') => output.push(b'/'),
-        Some(&byte @ (b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't')) => {
-            output.extend_from_slice(&[b'\\', byte]);
-        }
-        Some(b'u') => return rewrite_unit(input, at + 2, output),
-        _ => return Err(NotJson),
+        Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(Escape::Kept),
+        Some(b'/') => Ok(Escape::Char { code: u32::from(b'/'), end: at + 2 }),
+        Some(b'u') => read_unit(input, at + 2),
+        _ => Err(NotJson),
     }
-    Ok(at + 2)
 }
 
 /// Reads the four digits of a UTF-16 unit at `at`, and the second half of a surrogate pair if it
 /// follows.
-fn rewrite_unit(input: &[u8], at: usize, output: &mut Vec<u8>) -> Result<usize, NotJson> {
+fn read_unit(input: &[u8], at: usize) -> Result<Escape, NotJson> {
     let unit = hex(input.get(at..at + 4)).ok_or(NotJson)?;
     if let 0xd800..0xdc00 = unit
         && input.get(at + 4..at + 6) == Some(b"\\u")
         && let Some(low @ 0xdc00..0xe000) = hex(input.get(at + 6..at + 10))
     {
-        write_char(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00), output);
-        return Ok(at + 10);
+        let code = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+        return Ok(Escape::Char { code, end: at + 10 });
     }
-    write_char(unit, output);
-    Ok(at + 4)
+    Ok(Escape::Char { code: unit, end: at + 4 })
 }
 
 /// Appends a code point as `JSON.stringify` writes it inside a string.
-fn write_char(code: u32, output: &mut Vec<u8>) {
+#[inline]
+pub(super) fn write_char(code: u32, output: &mut Vec<u8>) {
+    // Rails writes `<`, `>` and `&` as escapes: some dozens in each status.
+    if let Ok(byte @ (0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) = u8::try_from(code) {
+        return output.push(byte);
+    }
     let short = match code {
         0x08 => b'b',
         0x0c => b'f',
@@ -222,6 +204,23 @@ fn push_char(char: char, output: &mut Vec<u8>) {
 }
 
 /// The value of four hexadecimal digits.
+#[inline]
 fn hex(digits: Option<&[u8]>) -> Option<u32> {
-    digits?.iter().try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
+    let digits: &[u8; 4] = digits?.first_chunk()?;
+    let [a, b, c, d] = digits.map(|digit| u32::from(HEX[usize::from(digit)]));
+    // Any bit above the four of a digit says that one was none.
+    (a | b | c | d <= 0xf).then_some(a << 12 | b << 8 | c << 4 | d)
 }
+
+/// The values of hexadecimal digits; 255 for all other bytes.
+const HEX: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut digit: u8 = 0;
+    while digit < 16 {
+        let lower = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+        values[lower as usize] = digit;
+        values[lower.to_ascii_uppercase() as usize] = digit;
+        digit += 1;
+    }
+    values
+};
