@@ -7,17 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::hub::shard::{Settings, Shard};
 use crate::io::clock::Clock;
 use crate::io::control::{ControlCore, MakeDatabase, Parts};
 use crate::io::cores::{self, Plan};
 use crate::io::driver::{Core, Driver};
-use crate::io::listener::{Listener, Listeners};
-use crate::io::mesh::{ControlLink, mesh};
+use crate::io::listener::Listeners;
+use crate::io::mesh::mesh;
+use crate::io::service_manager::ServiceManager;
 use crate::io::shard::ShardCore;
+use crate::io::shared::SharedCore;
 use crate::io::signals::Signals;
 use crate::log;
 
@@ -64,26 +66,33 @@ pub fn run(config: Config, surroundings: Surroundings) -> Result<(), BootError> 
     let plan = Plan::make(&config.cores).map_err(BootError::Unfit)?;
     let driver = choose_driver(&config, plan.shard_cpus.len() + 1)?;
     let descriptors = cores::raise_descriptor_limit();
+    let shards = plan.shard_cpus.len();
+    let for_clients =
+        cores::descriptors_for_clients(descriptors, shards + 1, config.postgres.pool_size);
+    let limits = config.limits.of_shard(shards, for_clients);
+    let clients_max = limits.connections_max * shards;
     let listeners = listen(&config, plan.shard_cpus.len())?;
     let (links, bell, control_links) = mesh(plan.shard_cpus.len(), &config.limits)
         .map_err(|error| BootError::System("mesh", error))?;
 
-    let (ended, endings) = unbounded();
     let settings = Arc::new(Settings {
-        limits: config.limits.clone(),
+        limits,
         trusted_proxies: config.trusted_proxies,
         front_page: surroundings.front_page,
     });
-    let shards = listeners.sockets.into_iter().zip(control_links).zip(&plan.shard_cpus);
-    for (index, ((listener, link), cpu)) in shards.enumerate() {
+    let make_shard = |(index, (listener, link))| {
         let settings = Arc::clone(&settings);
-        let make = move || make_shard(index, settings, listener, link, clock);
-        spawn(format!("shard-{index}"), *cpu, driver, clock, ended.clone(), make)?;
-    }
+        move || {
+            let shard = Shard::new(index, settings, fastrand::u64(..), clock.now());
+            ShardCore::new(shard, listener, link, clock)
+        }
+    };
+    let shards = listeners.sockets.into_iter().zip(control_links).enumerate().map(make_shard);
     let parts = Parts {
         limits: config.limits,
         redis: config.redis,
         drain_window: config.drain_window,
+        service_manager: service_manager(&config.service_manager),
         links,
         bell,
         signals,
@@ -91,8 +100,7 @@ pub fn run(config: Config, surroundings: Surroundings) -> Result<(), BootError> 
         database: surroundings.database,
         driver: driver.name(),
     };
-    let make = move || ControlCore::new(parts);
-    spawn(CONTROL.to_owned(), plan.control_cpu, driver, clock, ended, make)?;
+    let endings = start(&plan, driver, clock, shards, move || ControlCore::new(parts))?;
 
     log::info(
         &format!("Streaming API now listening on {}", listeners.address),
@@ -100,6 +108,7 @@ pub fn run(config: Config, surroundings: Surroundings) -> Result<(), BootError> 
             ("shards", plan.shard_cpus.len().into()),
             ("driver", driver.name().into()),
             ("descriptors", descriptors.unwrap_or(u64::MAX).into()),
+            ("clientsMax", clients_max.into()),
         ],
     );
     let outcome = wait(&endings);
@@ -111,6 +120,42 @@ pub fn run(config: Config, surroundings: Surroundings) -> Result<(), BootError> 
 
 /// The control core's name; it is the one whose end ends the server.
 const CONTROL: &str = "control";
+
+/// Starts a thread for each core, or one for two that share a processor.
+fn start<MakeShard: FnOnce() -> io::Result<ShardCore> + Send + 'static>(
+    plan: &Plan,
+    driver: Driver,
+    clock: Clock,
+    shards: impl Iterator<Item = MakeShard>,
+    make_control: impl FnOnce() -> io::Result<ControlCore> + Send + 'static,
+) -> Result<Receiver<Ending>, BootError> {
+    let (ended, endings) = unbounded();
+    let mut companion = None;
+    for (index, (make_shard, cpu)) in shards.zip(&plan.shard_cpus).enumerate() {
+        if plan.control_shard == Some(index) {
+            companion = Some(make_shard);
+        } else {
+            let name = format!("shard-{index}");
+            spawn(name, *cpu, driver, clock, ended.clone(), make_shard)?;
+        }
+    }
+    let (name, cpu) = (CONTROL.to_owned(), plan.control_cpu);
+    match companion {
+        None => spawn(name, cpu, driver, clock, ended, make_control)?,
+        Some(make_shard) => {
+            let make = move || SharedCore::new(make_control()?, make_shard()?, clock);
+            spawn(name, cpu, driver, clock, ended, make)?;
+        }
+    }
+    Ok(endings)
+}
+
+fn service_manager(config: &config::service_manager::ServiceManager) -> ServiceManager {
+    ServiceManager::connect(config).unwrap_or_else(|error| {
+        log::warn("Cannot tell the service manager", &[("error", log::Value::Shown(&error))]);
+        ServiceManager::nobody()
+    })
+}
 
 fn choose_driver(config: &Config, cores: usize) -> Result<Driver, BootError> {
     let (driver, warning) = Driver::choose(config.driver, cores).map_err(|reason| {
@@ -131,17 +176,6 @@ fn listen(config: &Config, shards: usize) -> Result<Listeners, BootError> {
         crate::config::Listen::Unix(path) => path.display().to_string(),
     };
     Listeners::bind(&config.listen, shards).map_err(|error| BootError::Listen(address, error))
-}
-
-fn make_shard(
-    index: usize,
-    settings: Arc<Settings>,
-    listener: Listener,
-    link: ControlLink,
-    clock: Clock,
-) -> io::Result<ShardCore> {
-    let shard = Shard::new(index, settings, fastrand::u64(..), clock.now());
-    ShardCore::new(shard, listener, link, clock)
 }
 
 /// How a core ended.
@@ -182,7 +216,7 @@ fn spawn<C: Core + 'static>(
 }
 
 /// Waits until the control core has ended, or any core has failed.
-fn wait(endings: &crossbeam_channel::Receiver<Ending>) -> Result<(), BootError> {
+fn wait(endings: &Receiver<Ending>) -> Result<(), BootError> {
     loop {
         match endings.recv() {
             Ok(Ending { outcome: Err(what), .. }) => return Err(BootError::Core(what)),

@@ -16,6 +16,7 @@ use machine::{Machine, bad, good};
 use trunkline::config::env::Origin;
 use trunkline::config::postgres::{PostgresHost, SslMode};
 use trunkline::config::redis::{HostPort, RedisTarget};
+use trunkline::config::service_manager::{NotifySocket, ServiceManager};
 use trunkline::config::{DriverChoice, Limits, Listen, Pin, load};
 use trunkline::log::Level;
 
@@ -454,4 +455,28 @@ fn the_effective_configuration_names_every_value_and_its_origin() {
     }
     assert_eq!(shown, load(&machine.variables, &machine).unwrap().0.effective());
     assert_eq!(config.settings[0].origin, Origin::Environment);
+}
+
+#[test]
+fn the_service_manager_is_told_where_it_wants_to_be_and_nonsense_is_ignored() {
+    let told = |variables: &[(&str, &str)]| {
+        let machine = Machine::new(variables);
+        let (config, warnings) = load(&machine.variables, &machine).unwrap();
+        (config.service_manager, warnings.len())
+    };
+    let path = NotifySocket::Path("/run/systemd/notify".into());
+    let watchdog = Some(Duration::from_secs(30));
+    let both = ServiceManager { socket: Some(path.clone()), watchdog };
+    let socket = ("NOTIFY_SOCKET", "/run/systemd/notify");
+    let usec = ("WATCHDOG_USEC", "30000000");
+    assert_eq!(told(&[]), (ServiceManager::default(), 0));
+    assert_eq!(told(&[socket, usec]), (both.clone(), 0));
+    assert_eq!(told(&[socket, usec, ("WATCHDOG_PID", "4321")]), (both.clone(), 0));
+    let unwatched = ServiceManager { watchdog: None, ..both };
+    assert_eq!(told(&[socket, usec, ("WATCHDOG_PID", "4322")]), (unwatched.clone(), 0));
+    assert_eq!(told(&[socket, ("WATCHDOG_USEC", "soon")]), (unwatched.clone(), 1));
+    assert_eq!(told(&[socket, ("WATCHDOG_USEC", "0")]), (unwatched, 1));
+    let hidden = Some(NotifySocket::Abstract(b"notify".to_vec()));
+    assert_eq!(told(&[("NOTIFY_SOCKET", "@notify")]).0.socket, hidden);
+    assert_eq!(told(&[("NOTIFY_SOCKET", "vsock:2:1234")]), (ServiceManager::default(), 1));
 }

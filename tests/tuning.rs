@@ -51,6 +51,10 @@ fn the_unit_grants_what_the_doctor_asks_for() {
     for line in ["LimitNOFILE=1048576", "LimitMEMLOCK=infinity", "RuntimeDirectory=trunkline"] {
         assert!(unit.lines().any(|found| found == line), "{line} is missing");
     }
+    // What the server tells systemd (tests/readiness/notified.rs) is heard and acted on.
+    for line in ["Type=notify", "WatchdogSec=30", "Restart=always"] {
+        assert!(unit.lines().any(|found| found == line), "{line} is missing");
+    }
     assert!(unit.contains("TRUNKLINE_PIN=always") && !unit.contains("~@resources"));
     let refused = unit.lines().find(|line| line.starts_with("SystemCallFilter=~"));
     let refused = refused.expect("a list of what is refused");

@@ -78,6 +78,13 @@ pub const REDIS_SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
 /// Prefix of channels and keys.
 pub const REDIS_NAMESPACE: &str = "REDIS_NAMESPACE";
 
+/// Where the service manager listens (sd_notify(3)).
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// After how many microseconds without a sign of life it ends the process.
+pub const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+/// The process that is meant.
+pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
 /// What every name of our own begins with; limits are this and their name in capitals.
 pub const TRUNKLINE_PREFIX: &str = "TRUNKLINE_";
 /// Number of shards.

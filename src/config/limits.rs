@@ -91,6 +91,20 @@ pub(super) fn variable(field: &str) -> String {
     format!("{TRUNKLINE_PREFIX}{}", field.to_ascii_uppercase())
 }
 
+impl Limits {
+    /// The limits of one of `shards` shards: what holds for the whole process is shared equally,
+    /// and is never more than `descriptors`, which all clients' sockets together may take.
+    pub fn of_shard(&self, shards: usize, descriptors: usize) -> Limits {
+        let unopened = self.unopened_max.min(descriptors / 4);
+        let connections = self.connections_max.min(descriptors - unopened);
+        Limits {
+            unopened_max: (unopened / shards).max(1),
+            connections_max: (connections / shards).max(1),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::DEFAULT
@@ -109,6 +123,29 @@ limits! {
     head_headers_max: usize = 64, 8..=1024;
     /// Seconds from accept (or the last answer) to a complete head, against slow-loris.
     head_secs_max: Duration = secs(10);
+    /// Clients connected at a time. Further ones are told 503 while health and metrics are still
+    /// answered. Descriptors end first unless this is set lower ([`Limits::of_shard`]). For the
+    /// whole process; each shard holds its equal share.
+    connections_max: usize = 1 << 24, 1..=1 << 32;
+    /// Sockets without a client: no whole head yet, idle between requests, or on their way out. One
+    /// more sends away the one that has stood longest, so that a flood of silent sockets keeps no
+    /// client out: a client says what it wants at once. For the whole process, shared equally among
+    /// shards; at 16 KiB a head 256 MiB.
+    unopened_max: usize = 16_384, 64..=1 << 24;
+    /// Connections of one account on one shard; further ones are told 429. A page of live posts
+    /// shows every visitor the same account's token, so only a client that connects again and again
+    /// without end is stopped. Nobody is refused below this, nobody gets more than it times the
+    /// shards.
+    connections_per_account_max: usize = 10_000, 1..=1 << 32;
+    /// Connections from one address (IPv6: one /64) on one shard; further ones are told 429.
+    /// Schools and mobile carriers put tens of thousands behind one address, and behind a proxy
+    /// that is not in `TRUSTED_PROXY_IP` everybody has the same: so it is as many as one IPv4
+    /// address has ports, and who knows better sets it lower. Unix sockets and trusted proxies that
+    /// name nobody do not count.
+    connections_per_address_max: usize = 65_536, 1..=1 << 32;
+    /// Bytes that may come behind a head while its answer is awaited: a client that does not wait
+    /// may send its next request or some frames, and no more.
+    early_bytes_max: usize = 8 * 1024, 1024..=1024 * 1024;
     /// Bytes of a client's WebSocket message. Real ones stay under a hundred; the largest tag fits
     /// many times.
     message_bytes_max: usize = 64 * 1024, 125..=16 * 1024 * 1024;
@@ -188,6 +225,14 @@ limits! {
     /// Seconds for which questions wait while no connection to Postgres can be had; after that they
     /// fail at once. A restart takes less, and clients are told within two seconds (R8).
     postgres_unreachable_secs_max: Duration = Duration::from_millis(1500);
+    /// Seconds without an answer of Postgres before it is asked whether it is there, and again
+    /// before it counts as away.
+    postgres_silence_secs_max: Duration = secs(5);
+    /// Seconds between two signs of life of a shard. Each wakes two cores: some 100 µs.
+    pulse_interval_secs: Duration = secs(1), Duration::from_millis(50)..=secs(3600);
+    /// Signs of life that a shard may leave out before it counts as hung. Its turns are bounded to
+    /// milliseconds whatever its load; seconds mean a defect, or a machine that swaps.
+    pulses_missed_max: usize = 5, 2..=3600;
     /// Statements on their way on one Postgres connection, once the pool is full and every
     /// connection has one.
     queries_pipelined_max: usize = 4;
@@ -239,4 +284,20 @@ relations! {
     query_secs_max <= question_secs_max: "a client must not give up before its query does";
     question_batch_max <= questions_waiting_max: "a batch is taken from those that wait";
     reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shards_together_have_what_the_process_has() {
+        let limits = Limits { connections_max: 1000, unopened_max: 400, ..Limits::DEFAULT };
+        let plenty = limits.of_shard(4, 1 << 20);
+        assert_eq!((plenty.connections_max, plenty.unopened_max), (250, 100));
+        let few = limits.of_shard(4, 800);
+        assert_eq!((few.connections_max, few.unopened_max), (150, 50));
+        let none = limits.of_shard(4, 0);
+        assert_eq!((none.connections_max, none.unopened_max), (1, 1));
+    }
 }

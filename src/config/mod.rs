@@ -13,6 +13,7 @@ pub mod problem;
 pub mod reader;
 pub mod redis;
 pub mod secret;
+pub mod service_manager;
 pub mod surroundings;
 pub mod tls;
 mod typed;
@@ -33,6 +34,7 @@ use reader::Reader;
 pub use reader::Setting;
 pub use redis::RedisConfig;
 pub use secret::Secret;
+use service_manager::ServiceManager;
 use surroundings::{RealSurroundings, Surroundings};
 
 /// The whole configuration of a server.
@@ -55,6 +57,8 @@ pub struct Config {
     pub driver: DriverChoice,
     /// How long SIGTERM spreads the closes over (`TRUNKLINE_DRAIN_SECS`, default 10).
     pub drain_window: Duration,
+    /// The service manager (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
+    pub service_manager: ServiceManager,
     /// Every bound.
     pub limits: Limits,
     /// What was read, in order and without secrets: for [`Config::effective`].
@@ -170,6 +174,7 @@ impl Config {
         let cores = CoresConfig::read(&mut reader);
         let driver = DriverChoice::read(&mut reader);
         let drain_window = read_drain_window(&mut reader);
+        let service_manager = ServiceManager::read(&mut reader);
         let limits = Limits::read(&mut reader);
         warn_of_misspelt(&mut reader);
 
@@ -185,6 +190,7 @@ impl Config {
                     cores,
                     driver,
                     drain_window,
+                    service_manager,
                     limits,
                     settings,
                 };

@@ -23,6 +23,9 @@ pub trait Surroundings {
 
     /// The number of the user that the process runs as.
     fn user_id(&self) -> u32;
+
+    /// The number of this process.
+    fn process_id(&self) -> u32;
 }
 
 /// The real one.
@@ -42,5 +45,9 @@ impl Surroundings for RealSurroundings {
 
     fn user_id(&self) -> u32 {
         rustix::process::geteuid().as_raw()
+    }
+
+    fn process_id(&self) -> u32 {
+        std::process::id()
     }
 }

@@ -82,6 +82,8 @@ farewells! {
     Answered = "answered", Close::Silent, Trace;
     /// No complete request head in time.
     HeadTimeout = "head_timeout", Close::Silent, Debug;
+    /// There were too many sockets without a client, and it had stood longest.
+    CrowdedOut = "crowded_out", Close::Silent, Debug;
     /// No next request in time.
     KeepAliveTimeout = "keep_alive_timeout", Close::Silent, Trace;
     /// A request that is not HTTP, or not allowed.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::hub::moment::Moment;
 use crate::hub::question::FeedSettings;
+use crate::hub::readiness::Report;
 use crate::hub::session::Session;
 use crate::hub::stream::Channel;
 use crate::hub::verdict::Verdict;
@@ -91,6 +92,13 @@ pub enum ToControl {
         /// Who waits for the answer.
         question: QuestionId,
     },
+    /// Somebody wants to know whether the server is ready. Answer: [`ToShard::Readiness`].
+    AskReadiness {
+        /// Who waits for the answer.
+        question: QuestionId,
+    },
+    /// This shard turns: it accepts and serves.
+    Pulse,
     /// The answer to [`ToShard::TakeMetrics`].
     Metrics(Box<ShardMetrics>),
     /// Every client has been sent away.
@@ -138,6 +146,13 @@ pub enum ToShard {
         question: QuestionId,
         /// Prometheus text.
         text: Arc<str>,
+    },
+    /// Whether the server is ready.
+    Readiness {
+        /// Who asked.
+        question: QuestionId,
+        /// The answer.
+        report: Report,
     },
     /// Stop accepting and send everybody away within this time.
     Drain(Duration),

@@ -11,6 +11,9 @@ use crate::hub::moment::Moment;
 /// Bytes ready for a socket, shared by all connections that get them.
 pub type Frame = Rc<Vec<u8>>;
 
+/// Frames that leave in one write at most.
+pub const WRITE_PARTS_MAX: usize = 16;
+
 /// The frames that wait for one socket, in order.
 #[derive(Debug)]
 pub struct Outbox {
@@ -22,6 +25,8 @@ pub struct Outbox {
     bytes: usize,
     /// When the kernel last took a byte.
     progress: Moment,
+    /// The kernel has not been asked yet: more frames are being gathered.
+    pub is_held: bool,
 }
 
 impl Outbox {
@@ -29,7 +34,7 @@ impl Outbox {
     pub fn new(frame: Frame, sent: usize, now: Moment) -> Outbox {
         debug_assert!(sent < frame.len());
         let bytes = frame.len();
-        Outbox { frames: VecDeque::from([frame]), sent, bytes, progress: now }
+        Outbox { frames: VecDeque::from([frame]), sent, bytes, progress: now, is_held: false }
     }
 
     /// Adds a frame, unless that goes over a bound.
@@ -44,9 +49,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// The bytes to send next.
-    pub fn next(&self) -> &[u8] {
-        self.frames.front().map_or(&[], |frame| frame.get(self.sent..).unwrap_or(&[]))
+    /// The bytes to send next, as many parts of `parts` as are filled.
+    pub fn next<'parts>(&'parts self, parts: &mut [&'parts [u8]; WRITE_PARTS_MAX]) -> usize {
+        let mut count = 0;
+        for (part, frame) in parts.iter_mut().zip(&self.frames) {
+            *part = frame.get(if count == 0 { self.sent } else { 0 }..).unwrap_or_default();
+            count += 1;
+        }
+        count
     }
 
     /// The kernel took `count` bytes of [`Outbox::next`]. True when nothing is left.
@@ -80,6 +90,11 @@ impl Outbox {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Frames waiting.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
 }
 
 #[cfg(test)]
@@ -107,8 +122,11 @@ mod tests {
             let mut sent = Vec::new();
             let mut done = false;
             for bite in bites.into_iter().chain(std::iter::repeat(1)) {
-                let count = bite.min(outbox.next().len());
-                sent.extend_from_slice(&outbox.next()[..count]);
+                let mut parts = [&[][..]; WRITE_PARTS_MAX];
+                let filled = outbox.next(&mut parts);
+                let next = parts[..filled].concat();
+                let count = bite.min(next.len());
+                sent.extend_from_slice(&next[..count]);
                 done = outbox.took(count, Moment(1));
                 if done {
                     break;

@@ -28,6 +28,8 @@ pub enum Outcome {
     },
     /// The metrics of all cores are wanted.
     Scrape(Exchange),
+    /// Somebody wants to know whether the server is ready.
+    AskReadiness(Exchange),
     /// First: who is the bearer of this token?
     Authenticate {
         /// The token.
@@ -84,6 +86,7 @@ pub fn decide(
         path if reads && is_route(path, "/api/v1/streaming/health") => exchange.health(out),
         path if reads && is_route(path, "/favicon.ico") => exchange.not_found(out),
         path if reads && is_route(path, "/metrics") => return Outcome::Scrape(exchange),
+        path if reads && is_route(path, "/ready") => return Outcome::AskReadiness(exchange),
         path => match (path, front_page) {
             ("/", Some(page)) if reads => exchange.page(page, out),
             _ => return event_stream(head, exchange, out),
@@ -120,6 +123,10 @@ pub fn refuse(asker: Asker, error: Refused, out: &mut Vec<u8>) -> bool {
         Refused::InvalidToken => (401, INVALID_TOKEN, None),
         Refused::Failure => (500, StreamError::Unexpected.message(), None),
         Refused::Overloaded(seconds) => (503, "Try again later", Some(seconds)),
+        Refused::Full(seconds) => (503, "The server is full", Some(seconds)),
+        Refused::AccountFull(seconds) | Refused::AddressFull(seconds) => {
+            (429, "Too many connections", Some(seconds))
+        }
         Refused::Stream(error) => (error.status(), error.message(), None),
     };
     let exchange = match asker {
@@ -130,7 +137,7 @@ pub fn refuse(asker: Asker, error: Refused, out: &mut Vec<u8>) -> bool {
         Asker::Http(exchange) => exchange,
     };
     match retry_after_secs {
-        Some(seconds) => exchange.unavailable(message, seconds, out),
+        Some(seconds) => exchange.later(status, message, seconds, out),
         None => exchange.error(status, message, out),
     }
     exchange.keep_alive
@@ -145,6 +152,12 @@ pub enum Refused {
     Failure,
     /// 503, with the seconds after which to come back.
     Overloaded(u32),
+    /// 503: as many clients are connected as there may be.
+    Full(u32),
+    /// 429: as many connections of this account.
+    AccountFull(u32),
+    /// 429: as many connections from this address.
+    AddressFull(u32),
     /// What the stream says.
     Stream(StreamError),
 }
@@ -156,6 +169,9 @@ impl Refused {
             Refused::InvalidToken => "invalid_token",
             Refused::Failure => "failure",
             Refused::Overloaded(_) => "overloaded",
+            Refused::Full(_) => "full",
+            Refused::AccountFull(_) => "account_full",
+            Refused::AddressFull(_) => "address_full",
             Refused::Stream(StreamError::MissingScope) => "missing_scope",
             Refused::Stream(_) => "bad_stream",
         }

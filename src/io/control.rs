@@ -12,11 +12,13 @@ use super::mesh::ShardLink;
 use super::poller::{Poller, Readiness};
 use super::redis::{Redis, RedisEvent};
 use super::resolver::Resolver;
+use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use crate::config::{Limits, RedisConfig};
 use crate::hub::control::{Control, Effect};
 use crate::hub::message::{QuestionId, ToShard};
 use crate::hub::moment::Moment;
+use crate::hub::readiness::{Report, Upstreams};
 use crate::log::{self, Sparingly};
 use crate::metrics::{self, ProcessFacts, ShardMetrics};
 
@@ -49,6 +51,9 @@ pub struct ControlCore {
     ready: Vec<Readiness>,
     complaints: Sparingly,
     driver: &'static str,
+    service_manager: ServiceManager,
+    /// What was logged last.
+    was_ready: Option<bool>,
 }
 
 /// What the control core is made of.
@@ -71,6 +76,8 @@ pub struct Parts {
     pub database: MakeDatabase,
     /// The driver's name, for the metrics.
     pub driver: &'static str,
+    /// Who is told how things stand.
+    pub service_manager: ServiceManager,
 }
 
 /// Makes the database on the control core's thread.
@@ -99,6 +106,8 @@ impl ControlCore {
             ready: Vec::new(),
             complaints: Sparingly::default(),
             driver: parts.driver,
+            service_manager: parts.service_manager,
+            was_ready: None,
         })
     }
 
@@ -173,6 +182,7 @@ impl ControlCore {
                 }
                 Effect::Ask(number, question) => self.database.ask(Ticket(number), question, now),
                 Effect::Render { shards, waiting } => self.render(&shards, &waiting),
+                Effect::Report { waiting } => self.report(&waiting, now),
             }
         }
         acted
@@ -180,6 +190,7 @@ impl ControlCore {
 
     fn render(&mut self, shards: &[ShardMetrics], waiting: &[(usize, QuestionId)]) {
         let (redis, pool) = (self.redis.stats(), self.database.stats());
+        let is_ready = self.control.report(self.upstreams()).is_ready();
         let counted = self.control.metrics_mut();
         counted.redis_connected = redis.connected;
         counted.redis_gaps = redis.gaps;
@@ -187,6 +198,7 @@ impl ControlCore {
         counted.pool_idle = pool.idle as u64;
         counted.pool_waiting = pool.waiting as u64;
         counted.postgres_connected = pool.open > 0;
+        counted.ready = is_ready;
         counted.mesh_dropped = self.links.iter().map(ShardLink::lost).collect();
         let facts = ProcessFacts::read(self.driver);
         let text: Arc<str> = metrics::render(shards, self.control.metrics(), &facts).into();
@@ -194,6 +206,50 @@ impl ControlCore {
             if let Some(link) = self.links.get_mut(shard) {
                 link.send(ToShard::MetricsText { question, text: Arc::clone(&text) });
             }
+        }
+    }
+
+    fn upstreams(&self) -> Upstreams {
+        Upstreams {
+            redis_connected: self.redis.stats().connected,
+            postgres_connected: self.database.stats().open > 0,
+        }
+    }
+
+    /// Says how things stand to the service manager, to whoever asked, and to the log if it is
+    /// news.
+    fn report(&mut self, waiting: &[(usize, QuestionId)], now: Moment) {
+        let report = self.control.report(self.upstreams());
+        for (shard, question) in waiting.iter().copied() {
+            if let Some(link) = self.links.get_mut(shard) {
+                link.send(ToShard::Readiness { question, report });
+            }
+        }
+        self.log_readiness(&report);
+        let told = self.service_manager.tell(&report, now);
+        self.complain_of_service_manager(told, now);
+    }
+
+    /// The first thing worth saying is that it is ready.
+    fn log_readiness(&mut self, report: &Report) {
+        let is_ready = report.is_ready();
+        if report.is_stopping || self.was_ready.unwrap_or(false) == is_ready {
+            return;
+        }
+        self.was_ready = Some(is_ready);
+        match is_ready {
+            true => log::info("Ready", &[]),
+            false => log::warn("Not ready", &[("status", log::Value::Shown(report))]),
+        }
+    }
+
+    fn complain_of_service_manager(&mut self, told: io::Result<()>, now: Moment) {
+        let what = "Cannot tell the service manager";
+        if let Err(error) = told
+            && let Some(suppressed) = self.complaints.allow(what, now)
+        {
+            let fields = [("error", log::Value::Shown(&error)), ("suppressed", suppressed.into())];
+            log::warn(what, &fields);
         }
     }
 
@@ -210,16 +266,19 @@ impl ControlCore {
         log::info("Stopping: sending clients away", &[("secs", window.as_secs_f64().into())]);
         self.ends_at = Some(now + window + DRAIN_GRACE);
         self.control.begin_drain(window);
+        let told = self.service_manager.tell_stopping(window + DRAIN_GRACE);
+        self.complain_of_service_manager(told, now);
         false
     }
 
-    fn next_deadline(&self) -> Option<Moment> {
+    fn next_deadline(&self, now: Moment) -> Option<Moment> {
         self.redis
             .next_deadline()
             .into_iter()
             .chain(self.database.next_deadline())
             .chain(self.control.next_deadline())
             .chain(self.ends_at)
+            .chain(self.service_manager.next_deadline(now))
             .min()
     }
 }
@@ -234,6 +293,9 @@ impl Core for ControlCore {
             return Turn::Done;
         }
         let mut busy = self.hear_shards();
+        if self.service_manager.is_feeding_due(now) {
+            self.report(&[], now);
+        }
         self.hear_redis(now);
         self.hear_database(now);
         busy |= self.act(now);
@@ -250,7 +312,7 @@ impl Core for ControlCore {
         }
         let congested = self.links.iter().any(ShardLink::is_congested);
         let again = congested.then(|| ended + CONGESTED_PAUSE);
-        match self.next_deadline().into_iter().chain(again).min() {
+        match self.next_deadline(ended).into_iter().chain(again).min() {
             _ if busy => Turn::Busy,
             Some(deadline) if deadline <= ended => Turn::Busy,
             deadline => Turn::Idle(deadline),

@@ -8,9 +8,16 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::config::cores::{CoresConfig, Pin};
 use crate::hub::shard_set::SHARDS_MAX;
 
-/// From so many processors on, the control core gets one of its own. With fewer it shares one with
-/// a shard: what it does for an event is little against what shards do for its readers.
+/// From so many processors on, the control core gets one of its own. With fewer it shares one, and
+/// then a thread, with a shard: what it does for an event is little against what shards do for its
+/// readers, and less than waking another thread.
 const OWN_CONTROL_CPU_FROM: usize = 3;
+
+/// Descriptors of a core: listener, epoll, bell, timer, the runtime's rings, a spare one.
+const DESCRIPTORS_PER_CORE: usize = 16;
+/// Descriptors for what the process does beside its clients and the pool: Redis and sentinels,
+/// looking names up, signals, reading `/proc`, standard streams.
+const DESCRIPTORS_BESIDE: usize = 48;
 
 /// Which thread runs where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +26,8 @@ pub struct Plan {
     pub shard_cpus: Vec<Option<usize>>,
     /// The processor of the control core; `None`: not pinned.
     pub control_cpu: Option<usize>,
+    /// The shard that has the same processor as the control core, and so shares its thread.
+    pub control_shard: Option<usize>,
 }
 
 impl Plan {
@@ -61,11 +70,11 @@ impl Plan {
                 "{shards} shards were asked for, at most {SHARDS_MAX} are possible"
             ));
         }
+        let shard_cpus: Vec<usize> = shard_cpus.into_iter().cycle().take(shards).collect();
         let on = |cpu: usize| is_pinned.then_some(cpu);
         Ok(Plan {
-            shard_cpus: (0..shards)
-                .map(|shard| shard_cpus.get(shard % shard_cpus.len().max(1)).copied().and_then(on))
-                .collect(),
+            control_shard: shard_cpus.iter().position(|cpu| Some(*cpu) == control_cpu),
+            shard_cpus: shard_cpus.into_iter().map(on).collect(),
             control_cpu: control_cpu.and_then(on),
         })
     }
@@ -90,6 +99,15 @@ pub fn raise_descriptor_limit() -> Option<u64> {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     }
+}
+
+/// How many descriptors clients may have of `limit`: a full house must leave enough for the server
+/// to come back to Redis and to fill its pool of `pool_size` connections. Where there are far too
+/// few it is half of them.
+pub fn descriptors_for_clients(limit: Option<u64>, cores: usize, pool_size: usize) -> usize {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let kept = cores * DESCRIPTORS_PER_CORE + DESCRIPTORS_BESIDE + pool_size;
+    limit.saturating_sub(kept).max(limit / 2)
 }
 
 /// A seccomp filter is active, which may kill the process for pinning threads, raising limits or
@@ -131,8 +149,31 @@ mod tests {
     }
 
     #[test]
+    fn the_control_core_shares_a_thread_with_the_shard_on_its_processor() {
+        let shard = |config: &CoresConfig, allowed: &[usize]| {
+            Plan::over(config, allowed, true).unwrap().control_shard
+        };
+        let config = CoresConfig::default();
+        assert_eq!(shard(&config, &[0]), Some(0));
+        assert_eq!(shard(&config, &[4, 5]), Some(0));
+        assert_eq!(shard(&config, &[0, 1, 2]), None);
+        let apart = CoresConfig { shards: Some(1), control_cpu: Some(1), ..Default::default() };
+        assert_eq!(shard(&apart, &[0, 1]), None);
+        let named = CoresConfig { shard_cpus: vec![1, 2], control_cpu: Some(2), ..apart };
+        assert_eq!(shard(&CoresConfig { shards: None, ..named }, &[0, 1, 2]), Some(1));
+    }
+
+    #[test]
     fn nothing_is_pinned_where_it_must_not_be() {
         let plan = Plan::over(&CoresConfig::default(), &[0, 1, 2], false).unwrap();
-        assert_eq!(plan, Plan { shard_cpus: vec![None, None], control_cpu: None });
+        let shard_cpus = vec![None, None];
+        assert_eq!(plan, Plan { shard_cpus, control_cpu: None, control_shard: None });
+    }
+
+    #[test]
+    fn clients_leave_descriptors_for_redis_and_postgres() {
+        assert_eq!(descriptors_for_clients(Some(20_000), 3, 10), 20_000 - 48 - 48 - 10);
+        assert_eq!(descriptors_for_clients(Some(64), 3, 10), 32);
+        assert!(descriptors_for_clients(None, 3, 10) > 1 << 40);
     }
 }

@@ -1,7 +1,7 @@
 //! Where clients connect: one listening socket per shard on one port (SO_REUSEPORT, the kernel
 //! spreads connections), or one Unix socket that all shards accept from.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect, getpeername, getsockname, listen, recv, send, shutdown,
-    socket_with, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, bind, connect, getpeername, getsockname, listen, recv,
+    send, sendmsg, shutdown, socket_with, sockopt,
 };
 
 use crate::config::Listen;
+use crate::hub::outbox::WRITE_PARTS_MAX;
 use crate::hub::shard::{Sent, Socket};
 
 /// Connections that the kernel may hold for us until they are accepted; it cuts this at
@@ -118,15 +119,19 @@ impl AsFd for ClientSocket {
 
 impl Socket for ClientSocket {
     fn send(&mut self, bytes: &[u8]) -> Sent {
-        loop {
-            return match send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(count) if count > 0 => Sent::Bytes(count),
-                // Out of memory for buffers counts as a client that takes nothing for now.
-                Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Blocked,
-                Err(Errno::INTR) => continue,
-                Err(_) => Sent::Broken,
-            };
+        sent(|flags| send(&self.0, bytes, flags))
+    }
+
+    fn send_parts(&mut self, parts: &[&[u8]]) -> Sent {
+        if let &[part] = parts {
+            return self.send(part);
         }
+        let mut slices = [IoSlice::new(&[]); WRITE_PARTS_MAX];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        let slices = slices.get(..parts.len()).unwrap_or_default();
+        sent(|flags| sendmsg(&self.0, slices, &mut SendAncillaryBuffer::default(), flags))
     }
 
     fn shut(&mut self) {
@@ -137,6 +142,19 @@ impl Socket for ClientSocket {
     fn peer(&self) -> Option<IpAddr> {
         let address = SocketAddr::try_from(getpeername(&self.0).ok()??).ok()?;
         Some(address.ip())
+    }
+}
+
+/// What became of an attempt to send.
+fn sent(attempt: impl Fn(SendFlags) -> rustix::io::Result<usize>) -> Sent {
+    loop {
+        return match attempt(SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) if count > 0 => Sent::Bytes(count),
+            // Out of memory for buffers counts as a client that takes nothing for now.
+            Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Blocked,
+            Err(Errno::INTR) => continue,
+            Err(_) => Sent::Broken,
+        };
     }
 }
 

@@ -18,6 +18,7 @@ use crate::log::{self, Sparingly};
 /// Keys that no connection has: their slot would be the last of four billion.
 const LISTENER_KEY: u64 = u64::MAX;
 const BELL_KEY: u64 = u64::MAX - 1;
+const COMPANION_KEY: u64 = u64::MAX - 3;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 512;
@@ -83,9 +84,23 @@ impl ShardCore {
         })
     }
 
+    /// Watches another epoll instance along with its own.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn accompany(&self, companion: &Poller) -> io::Result<()> {
+        self.poller.add_level(companion, COMPANION_KEY)
+    }
+
+    /// Is something ready in the other epoll instance, going by the first `events` events?
+    pub fn is_companion_ready(&self, events: usize) -> bool {
+        let mut ready = (0..events).filter_map(|index| self.poller.take(index));
+        ready.any(|readiness| readiness.key == COMPANION_KEY)
+    }
+
     fn ready(&mut self, readiness: Readiness) {
         match readiness.key {
-            BELL_KEY => {}
+            BELL_KEY | COMPANION_KEY => {}
             LISTENER_KEY => self.accept_some(),
             key => {
                 let id = ConnectionId::from_key(key);
@@ -171,6 +186,7 @@ impl ShardCore {
                 // Closing it also takes it out of the epoll instance.
                 self.listener = None;
             }
+            self.shard.set_backlog(self.link.has_mail());
             self.shard.handle(message, self.clock.now());
         }
     }

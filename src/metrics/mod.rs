@@ -69,6 +69,8 @@ impl ShardMetrics {
 /// What the control core counts.
 #[derive(Clone, Debug, Default)]
 pub struct ControlMetrics {
+    /// Is everything there that serving takes?
+    pub ready: bool,
     /// Is the subscriber connection to Redis up?
     pub redis_connected: bool,
     /// How often the subscriber connection was lost: each time events may have been missed.

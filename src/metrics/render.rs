@@ -161,6 +161,8 @@ fn delivery_families(page: &mut Page, shards: &[ShardMetrics], control: &Control
 }
 
 fn redis_families(page: &mut Page, control: &ControlMetrics) {
+    page.gauge("trunkline_ready", "1 while the path /ready says so.")
+        .value(u8::from(control.ready));
     page.gauge("trunkline_redis_connected", "1 while the subscriber connection to Redis is up.")
         .value(u8::from(control.redis_connected));
     page.counter(

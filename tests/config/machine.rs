@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use trunkline::config::surroundings::Surroundings;
 use trunkline::config::{Config, ConfigErrors, load};
 
-/// The machine. Its user is `streamer`, number 1234, at home in `/home/streamer`.
+/// The machine. Its user is `streamer`, number 1234, at home in `/home/streamer`; the process has
+/// number 4321.
 pub struct Machine {
     pub variables: BTreeMap<String, String>,
     /// `None`: may not be read.
@@ -52,6 +53,10 @@ impl Surroundings for Machine {
 
     fn user_id(&self) -> u32 {
         1234
+    }
+
+    fn process_id(&self) -> u32 {
+        4321
     }
 }
 

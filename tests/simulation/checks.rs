@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use trunkline::hub::readiness::Upstreams;
 use trunkline::metrics::Transport;
 
 use super::client::{Kind, Spec};
@@ -30,6 +31,9 @@ impl World {
         self.check_revoked();
         self.check_clients();
         self.check_redis();
+        let upstreams = Upstreams { redis_connected: true, postgres_connected: true };
+        let report = self.control.report(upstreams);
+        assert!(report.is_ready(), "at rest: {report}");
         self.ledger.settle(&self.clients, &self.database, self.step);
         self.check_counters();
         self.database.failing_percent = failing;

@@ -5,12 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline::config::Limits;
-use trunkline::hub::message::{ConnectionId, QuestionId, ToControl, ToShard};
+use trunkline::config::{Limits, TrustedProxies};
+use trunkline::hub::message::{ConnectionId, Delivery, QuestionId, ToControl, ToShard};
 use trunkline::hub::moment::Moment;
 use trunkline::hub::session::{Scopes, Session};
 use trunkline::hub::shard::{Settings, Shard};
 use trunkline::hub::stream::Channel;
+use trunkline::protocol::event::Event;
+use trunkline::protocol::frame::{Body, Wants};
 use trunkline::protocol::ids::{AccountId, ListId, TokenId};
 
 use super::parser::{Heard, Parser, masked};
@@ -31,8 +33,13 @@ struct Guest {
 
 impl Bench {
     fn new() -> Bench {
-        let limits = Limits::default();
-        let trusted_proxies = Default::default();
+        Bench::with(Limits::default())
+    }
+
+    /// Clients come through a trusted proxy on this machine.
+    fn with(limits: Limits) -> Bench {
+        let ranges = vec![("127.0.0.0".parse().unwrap(), 8)];
+        let trusted_proxies = TrustedProxies { ranges };
         let settings = Settings { limits, front_page: None, trusted_proxies };
         let now = Moment(1);
         Bench { shard: Shard::new(0, Arc::new(settings), 1, now), now }
@@ -94,6 +101,24 @@ impl Bench {
         let question = questions.next().unwrap();
         assert_eq!(questions.next(), None);
         question
+    }
+
+    /// An event for account 1, behind which more messages may wait.
+    fn deliver(&mut self, id: usize, has_backlog: bool) {
+        let message = format!(r#"{{"event":"delete","payload":"{id}"}}"#);
+        let event = Event::parse(message.as_bytes(), 128).unwrap();
+        let wants = Wants { websocket: true, event_stream: false };
+        self.shard.set_backlog(has_backlog);
+        let delivery = Delivery {
+            channel: Channel::Home(AccountId(1)),
+            body: Arc::new(Body::new(&event, wants, false)),
+            verdict: None,
+            received: self.now,
+        };
+        self.shard.handle(ToShard::Deliver(delivery), self.now);
+        while self.shard.is_fanning_out() {
+            self.shard.fan_out(3, self.now);
+        }
     }
 
     fn identify(&mut self, question: QuestionId, account: i64) {
@@ -282,6 +307,47 @@ fn who_lost_events_twice_on_one_channel_still_hears_why() {
 }
 
 #[test]
+fn events_that_wait_for_each_other_leave_in_one_write() {
+    let mut bench = Bench::new();
+    let mut guests: Vec<Guest> = (0..5).map(|_| bench.websocket(100_000, "user")).collect();
+    let sends = |guests: &[Guest]| guests.iter().map(|guest| guest.wire.borrow().sends).sum();
+    let at_first: usize = sends(&guests);
+    bench.deliver(0, false);
+    assert_eq!(sends(&guests), at_first + 5, "an event that comes alone is sent at once");
+    (1..8).for_each(|id| bench.deliver(id, true));
+    assert_eq!(sends(&guests), at_first + 5, "others follow");
+    bench.deliver(8, false);
+    assert_eq!(sends(&guests), at_first + 10, "eight frames for each, in one write");
+    for guest in &mut guests {
+        let heard = bench.hear(guest);
+        let ids = heard.iter().map(|heard| match heard {
+            Heard::Text(text) => serde_json::from_str::<serde_json::Value>(text).unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let ids: Vec<String> = ids.map(|event| event["payload"].to_string()).collect();
+        assert_eq!(ids, (0..=8).map(|id| format!("\"{id}\"")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn gathering_ends_with_whatever_message_comes_last_and_never_goes_over_a_bound() {
+    let limits = Limits { outbox_frames_max: 6, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let mut guests: Vec<Guest> = (0..5).map(|_| bench.websocket(100_000, "user")).collect();
+    (0..40).for_each(|id| bench.deliver(id, true));
+    bench.shard.set_backlog(false);
+    bench.shard.handle(ToShard::KillToken(TokenId(7)), bench.now);
+    while bench.shard.is_fanning_out() {
+        bench.shard.fan_out(2, bench.now);
+    }
+    for guest in &mut guests {
+        assert_eq!(bench.hear(guest).len(), 40);
+    }
+    assert_eq!(bench.shard.metrics_mut().outbox_connections, 0);
+    assert_eq!(bench.shard.metrics_mut().outbox_bytes, 0);
+}
+
+#[test]
 fn a_shard_says_once_that_everybody_is_gone() {
     let mut bench = Bench::new();
     let mut guests: Vec<Guest> = (0..10).map(|_| bench.websocket(10_000, "user")).collect();
@@ -319,4 +385,128 @@ fn a_reader_who_takes_nothing_is_sent_away_however_often_it_caught_up() {
     }
     bench.pass(Duration::from_secs(21));
     assert!(guest.wire.borrow().closed, "a reader who takes nothing is still there");
+}
+
+impl Bench {
+    /// Asks for an event stream of an account, from an address; what is answered.
+    fn ask(&mut self, guest: &Guest, account: i64, address: &str) -> String {
+        let path = event_stream("user?");
+        let head = path.trim_end();
+        self.say(guest, format!("{head}\r\nX-Forwarded-For: {address}\r\n\r\n").as_bytes());
+        let told = self.told();
+        let question = told.iter().find_map(|message| match message {
+            ToControl::WhoIs { question, .. } => Some(*question),
+            _ => None,
+        });
+        if let Some(question) = question {
+            self.identify(question, account);
+        }
+        self.told();
+        String::from_utf8(guest.wire.borrow_mut().bytes.drain(..).collect()).unwrap()
+    }
+}
+
+#[track_caller]
+fn assert_refused(answer: &str, status: u16, message: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    assert!(answer.contains("\r\nRetry-After: "), "{answer}");
+    assert!(answer.ends_with(&format!("\r\n\r\n{{\"error\":\"{message}\"}}")), "{answer}");
+}
+
+#[track_caller]
+fn assert_opened(answer: &str) {
+    assert!(answer.contains("text/event-stream"), "{answer}");
+}
+
+#[test]
+fn of_too_many_sockets_without_a_client_the_one_that_stood_longest_goes() {
+    let mut bench = Bench::with(Limits { unopened_max: 3, ..Limits::default() });
+    let silent = bench.connect(10_000);
+    let slow = bench.connect(10_000);
+    bench.say(&slow, b"GET /api/v1/stream");
+    let mut idle = bench.connect(10_000);
+    bench.say(&idle, HEALTH.as_bytes());
+    assert_eq!(bench.hear(&mut idle), [Heard::Answer(200, "OK".into())]);
+    // A client does not count among them.
+    let client = bench.connect(10_000);
+    assert!(idle.wire.borrow().closed, "who has been answered makes room first");
+    assert_opened(&bench.ask(&client, 1, "203.0.113.1"));
+    let one_more = bench.connect(10_000);
+    assert!(!silent.wire.borrow().closed);
+    let last = bench.connect(10_000);
+    assert!(silent.wire.borrow().closed && !slow.wire.borrow().closed);
+    let told = String::from_utf8(silent.wire.borrow().bytes.iter().copied().collect()).unwrap();
+    assert_refused(&told, 503, "Try again later");
+    assert!(!one_more.wire.borrow().closed && !last.wire.borrow().closed);
+    assert!(!client.wire.borrow().closed, "clients never make room");
+    assert_eq!(bench.shard.metrics_mut().farewells.get("crowded_out"), 2);
+}
+
+#[test]
+fn a_full_shard_says_so_and_still_answers_the_health_check() {
+    let mut bench = Bench::with(Limits { connections_max: 2, ..Limits::default() });
+    let first = bench.connect(10_000);
+    assert_opened(&bench.ask(&first, 1, "203.0.113.1"));
+    // Whoever waits for an answer counts.
+    let asking = bench.connect(10_000);
+    bench.say(&asking, event_stream("user?").as_bytes());
+    bench.told();
+    let mut second = bench.connect(10_000);
+    assert_refused(&bench.ask(&second, 2, "203.0.113.2"), 503, "The server is full");
+    bench.say(&second, HEALTH.as_bytes());
+    assert_eq!(bench.hear(&mut second), [Heard::Answer(200, "OK".into())]);
+    bench.shard.ended(first.id, bench.now);
+    assert_opened(&bench.ask(&second, 2, "203.0.113.2"));
+    assert_eq!(bench.shard.metrics_mut().handshakes_refused.get("full"), 1);
+}
+
+#[test]
+fn one_account_has_so_many_connections_and_no_more() {
+    let mut bench = Bench::with(Limits { connections_per_account_max: 2, ..Limits::default() });
+    let guests: Vec<Guest> = (0..3).map(|_| bench.connect(10_000)).collect();
+    assert_opened(&bench.ask(&guests[0], 1, "203.0.113.1"));
+    assert_opened(&bench.ask(&guests[1], 1, "203.0.113.2"));
+    assert_refused(&bench.ask(&guests[2], 1, "203.0.113.3"), 429, "Too many connections");
+    assert_opened(&bench.ask(&guests[2], 2, "203.0.113.3"));
+    bench.shard.ended(guests[0].id, bench.now);
+    let next = bench.connect(10_000);
+    assert_opened(&bench.ask(&next, 1, "203.0.113.1"));
+    assert_eq!(bench.shard.metrics_mut().handshakes_refused.get("account_full"), 1);
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_no_more() {
+    let mut bench = Bench::with(Limits { connections_per_address_max: 2, ..Limits::default() });
+    let guests: Vec<Guest> = (0..6).map(|_| bench.connect(10_000)).collect();
+    assert_opened(&bench.ask(&guests[0], 1, "2001:db8::1"));
+    assert_opened(&bench.ask(&guests[1], 2, "2001:db8::2"));
+    assert_refused(&bench.ask(&guests[2], 3, "2001:db8::3"), 429, "Too many connections");
+    // The same connection of a proxy carries the request of somebody else.
+    assert_opened(&bench.ask(&guests[2], 3, "2001:db8:0:1::3"));
+    bench.shard.ended(guests[0].id, bench.now);
+    assert_opened(&bench.ask(&guests[3], 3, "2001:db8::3"));
+    // A proxy that names nobody is not an address of clients.
+    assert_opened(&bench.ask(&guests[4], 4, "127.0.0.1"));
+    assert_opened(&bench.ask(&guests[5], 5, "127.0.0.1"));
+    let another = bench.connect(10_000);
+    assert_opened(&bench.ask(&another, 6, "127.0.0.1"));
+    assert_eq!(bench.shard.metrics_mut().handshakes_refused.get("address_full"), 1);
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_its_answer_may_say_only_so_much() {
+    let limits = Limits { early_bytes_max: 1024, ..Limits::default() };
+    for (extra, stays) in [(1024, true), (1025, false)] {
+        let mut bench = Bench::with(limits.clone());
+        let head = event_stream("user?");
+        let early = "x".repeat(extra);
+        let at_once = bench.connect(10_000);
+        bench.say(&at_once, format!("{head}{early}").as_bytes());
+        let later = bench.connect(10_000);
+        bench.say(&later, head.as_bytes());
+        bench.say(&later, early.as_bytes());
+        for guest in [at_once, later] {
+            assert_eq!(!guest.wire.borrow().shut, stays, "{extra}");
+        }
+    }
 }

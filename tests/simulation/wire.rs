@@ -23,6 +23,8 @@ pub struct Wire {
     pub shut: bool,
     /// The server has dropped its end.
     pub closed: bool,
+    /// How often the server has sent something.
+    pub sends: usize,
 }
 
 /// Both ends look at it.
@@ -42,6 +44,7 @@ impl Wire {
             broken: false,
             shut: false,
             closed: false,
+            sends: 0,
         }))
     }
 
@@ -65,6 +68,7 @@ impl Socket for FakeSocket {
             return Sent::Blocked;
         }
         wire.bytes.extend(&bytes[..count]);
+        wire.sends += 1;
         Sent::Bytes(count)
     }
 

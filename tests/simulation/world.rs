@@ -165,7 +165,9 @@ impl World {
             let budget = 1 + self.below(3);
             self.shards[shard].fan_out(budget, self.now);
         } else if let Some(message) = self.up_links[shard].receive() {
-            self.note(format_args!("control -> {shard} {}", short(&message)));
+            let has_backlog = self.up_links[shard].has_mail();
+            self.note(format_args!("control -> {shard} {} {has_backlog}", short(&message)));
+            self.shards[shard].set_backlog(has_backlog);
             self.shards[shard].handle(message, self.now);
         } else {
             return false;
@@ -280,6 +282,8 @@ impl World {
                     one.unchecked.extend(accounts.iter().map(|account| Some(account.0)));
                 }
             }
+            // Nobody but the server itself wanted to know.
+            Question::StillValid(tokens) if tokens.is_empty() => {}
             _ => self.database.has_failed = true,
         }
     }
@@ -410,7 +414,7 @@ impl World {
                     let asked = Asked { number, question, step: self.step, answer: None };
                     self.database.asked.push(asked);
                 }
-                Effect::Render { .. } => {}
+                Effect::Render { .. } | Effect::Report { .. } => {}
             }
         }
         for link in &mut self.links {

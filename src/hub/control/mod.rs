@@ -5,12 +5,14 @@
 //! * `questions`: who is this token, whose is this list, which feeds are closed;
 //! * `revocation`: kills, and the race between a look-up and the subscription for its revocation;
 //! * `events`: from a message to deliveries, in order per channel;
-//! * `judging`: verdicts, and the custom filters they need.
+//! * `judging`: verdicts, and the custom filters they need;
+//! * `watching`: whether the server can serve.
 
 mod events;
 mod judging;
 mod questions;
 mod revocation;
+mod watching;
 
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::hub::interest::Interest;
 use crate::hub::message::{QuestionId, ToControl, ToShard};
 use crate::hub::moment::{Moment, UnixMillis};
 use crate::hub::question::{Answer, Question, Unanswered};
+use crate::hub::readiness::Readiness;
 use crate::hub::shard_set::ShardSet;
 use crate::hub::stream::Channel;
 use crate::metrics::{ControlMetrics, ShardMetrics};
@@ -29,6 +32,7 @@ use events::Events;
 use judging::Judging;
 use questions::{Asked, Questions};
 use revocation::Revocation;
+use watching::Watching;
 
 /// Something that the world outside must do.
 #[derive(Debug)]
@@ -41,6 +45,11 @@ pub enum Effect {
     Render {
         /// What the shards have counted.
         shards: Vec<ShardMetrics>,
+        /// Who waits, by shard.
+        waiting: Vec<(usize, QuestionId)>,
+    },
+    /// Say how things stand ([`Control::report`]): to the service manager, and to whoever waits.
+    Report {
         /// Who waits, by shard.
         waiting: Vec<(usize, QuestionId)>,
     },
@@ -58,6 +67,8 @@ pub struct Control {
     events: Events,
     judging: Judging,
     scrape: Scrape,
+    readiness: Readiness,
+    watching: Watching,
     drained: usize,
     effects: Vec<Effect>,
     metrics: ControlMetrics,
@@ -86,6 +97,8 @@ impl Control {
             events: Events::default(),
             judging: Judging::default(),
             scrape: Scrape::default(),
+            readiness: Readiness::new(limits, shards),
+            watching: Watching::default(),
             drained: 0,
             effects: Vec::new(),
             metrics: ControlMetrics::default(),
@@ -119,7 +132,15 @@ impl Control {
             }
             ToControl::Scrape { question } => self.begin_scrape(shard, question),
             ToControl::Metrics(metrics) => self.collect(metrics),
-            ToControl::Drained => self.drained += 1,
+            ToControl::AskReadiness { question } => self.want_report(shard, question),
+            ToControl::Pulse => {
+                let is_news = self.readiness.pulse(shard);
+                self.report_if(is_news);
+            }
+            ToControl::Drained => {
+                self.drained += 1;
+                self.readiness.shard_ended(shard);
+            }
         }
     }
 
@@ -130,6 +151,9 @@ impl Control {
         self.metrics.queries.add(kind);
         if answer.is_err() {
             self.metrics.queries_failed.add(kind);
+        } else {
+            let is_news = self.readiness.postgres_answered(self.now);
+            self.report_if(is_news);
         }
         if !asked.is_for_verdict() {
             self.metrics.query_time.record(self.now.nanos_since(since));
@@ -141,6 +165,10 @@ impl Control {
             Asked::StillValid(tokens) => self.validity_answered(&tokens, answer),
             Asked::Blocks(case) | Asked::Domains(case) => self.readers_answered(case, answer),
             Asked::Filters(accounts) => self.filters_answered(number, &accounts, answer),
+            Asked::Probe => {
+                self.readiness.probed(answer.is_ok());
+                self.report_if(answer.is_err());
+            }
         }
     }
 
@@ -148,6 +176,7 @@ impl Control {
     pub fn flush(&mut self) {
         self.ask_gathered();
         self.recheck_opened();
+        self.look_around();
     }
 
     /// Redis has a new subscriber connection or has lost it: what was confirmed is not any more,
@@ -157,6 +186,8 @@ impl Control {
         self.revocation.redis_lost(self.interest.wanted());
         // A `filters_changed` may be among the missed.
         self.judging.forget_filters();
+        self.readiness.redis_lost();
+        self.report_if(true);
     }
 
     /// Which channels are wanted.
@@ -174,6 +205,8 @@ impl Control {
         for shard in 0..self.shards {
             self.effects.push(Effect::ToShard(shard, ToShard::Drain(window)));
         }
+        self.readiness.begin_stop();
+        self.report_if(true);
     }
 
     /// Every shard has sent its clients away.
@@ -198,7 +231,8 @@ impl Control {
     pub fn next_deadline(&self) -> Option<Moment> {
         let interest = self.interest.next_deadline();
         let retry = self.revocation.retry_at();
-        interest.into_iter().chain(retry).min()
+        let look = Some(self.readiness.next_look());
+        interest.into_iter().chain(retry).chain(look).min()
     }
 
     fn want(&mut self, shard: usize, channel: &Channel, wants: Wants) {
@@ -243,7 +277,15 @@ impl Control {
         if let Some(place) = self.scrape.collected.get_mut(metrics.shard) {
             *place = Some(metrics);
         }
-        if self.scrape.collected.iter().all(Option::is_some) {
+        self.render_if_complete();
+    }
+
+    /// Has every shard that turns handed in?
+    fn render_if_complete(&mut self) {
+        let collected = self.scrape.collected.iter().enumerate();
+        let mut awaited = collected.filter(|(_, metrics)| metrics.is_none());
+        let is_complete = awaited.all(|(shard, _)| !self.readiness.is_turning(shard));
+        if is_complete && !self.scrape.waiting.is_empty() {
             let collected = std::mem::take(&mut self.scrape.collected);
             let shards = collected.into_iter().flatten().map(|metrics| *metrics).collect();
             let waiting = std::mem::take(&mut self.scrape.waiting);

@@ -40,6 +40,8 @@ pub(super) enum Asked {
     Blocks(u64),
     Domains(u64),
     Filters(Vec<AccountId>),
+    /// Does anybody answer?
+    Probe,
 }
 
 /// What has gathered, and what is under way.
@@ -65,6 +67,7 @@ impl Asked {
             Asked::Blocks(_) => "blocks",
             Asked::Domains(_) => "domain_blocks",
             Asked::Filters(_) => "filters",
+            Asked::Probe => "probe",
         }
     }
 

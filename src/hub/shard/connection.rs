@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::{Limits, TrustedProxies};
 use crate::hub::farewell::Farewell;
 use crate::hub::moment::Moment;
-use crate::hub::outbox::{Frame, Outbox};
+use crate::hub::outbox::{Frame, Outbox, WRITE_PARTS_MAX};
 use crate::hub::request::Purpose;
 use crate::hub::session::Session;
 use crate::hub::stream::{Channel, LocalOnly, PublicFeed, Stream};
@@ -21,6 +21,10 @@ use crate::protocol::websocket::Partial;
 pub trait Socket {
     /// Sends what the kernel takes now.
     fn send(&mut self, bytes: &[u8]) -> Sent;
+    /// The same for several parts in a row, of which at most [`WRITE_PARTS_MAX`] come.
+    fn send_parts(&mut self, parts: &[&[u8]]) -> Sent {
+        self.send(&parts.concat())
+    }
     /// Says that nothing more will be sent.
     fn shut(&mut self);
     /// The address at the other end, if it has one.
@@ -105,6 +109,8 @@ pub enum Awaited {
     Stream(Exchange, Stream),
     /// The metrics of all cores.
     Metrics(Exchange),
+    /// Whether the server is ready.
+    Readiness(Exchange),
 }
 
 /// A message of a WebSocket client that needs an answer first, and the messages behind it.
@@ -163,10 +169,19 @@ impl<S: Socket> Connection<S> {
         Ok(false)
     }
 
+    /// Keeps a frame for a write together with those that follow it. There must be no outbox.
+    pub(super) fn hold(&mut self, frame: &Frame, now: Moment) {
+        let mut outbox = Outbox::new(frame.clone(), 0, now);
+        outbox.is_held = true;
+        self.outbox = Some(Box::new(outbox));
+    }
+
     /// Sends from the outbox until it is empty or the kernel refuses.
     pub(super) fn flush(&mut self, now: Moment) -> Result<(), Farewell> {
         while let Some(outbox) = &mut self.outbox {
-            match self.socket.send(outbox.next()) {
+            let mut parts = [&[][..]; WRITE_PARTS_MAX];
+            let count = outbox.next(&mut parts);
+            match self.socket.send_parts(parts.get(..count).unwrap_or_default()) {
                 Sent::Bytes(count) => {
                     if outbox.took(count, now) {
                         self.outbox = None;

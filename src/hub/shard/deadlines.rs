@@ -60,6 +60,11 @@ impl Deadlines {
         queue.pop_front().map(|(_, expired)| expired)
     }
 
+    /// The first deadline of a kind, due or not: that of whoever has waited longest.
+    pub fn pop_first(&mut self, kind: Kind) -> Option<Expired> {
+        self.queues[kind as usize].pop_front().map(|(_, expired)| expired)
+    }
+
     /// When to look again.
     pub fn next(&self) -> Option<Moment> {
         self.queues.iter().filter_map(|queue| queue.front().map(|(at, _)| *at)).min()

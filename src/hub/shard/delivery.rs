@@ -21,6 +21,8 @@ pub(super) struct Fanout {
     next: usize,
     frames: Frames,
     delivered: u64,
+    /// It is not written yet: others wait behind it.
+    is_gathered: bool,
 }
 
 /// The frames of one event, each built once for all readers who get the same bytes.
@@ -37,13 +39,22 @@ impl<S: Socket> Shard<S> {
         if readers.is_empty() {
             return;
         }
-        let frames = Frames::default();
-        self.fanout = Some(Fanout { delivery, readers, next: 0, frames, delivered: 0 });
+        self.fanout = Some(Fanout {
+            is_gathered: self.gathering.takes(readers.len()),
+            delivery,
+            readers,
+            next: 0,
+            frames: Frames::default(),
+            delivered: 0,
+        });
     }
 
-    /// Sends the event on its way to at most `budget` more readers. True if there are more.
+    /// Sends the event on its way to at most `budget` more readers, or as much of what was
+    /// gathered. True if there are more.
     pub fn fan_out(&mut self, budget: usize, now: Moment) -> bool {
-        let Some(mut fanout) = self.fanout.take() else { return false };
+        let Some(mut fanout) = self.fanout.take() else {
+            return self.gathering.is_due() && self.write_gathered(budget, now);
+        };
         let end = fanout.readers.len().min(fanout.next + budget);
         for index in fanout.next..end {
             if let Some(subscriber) = fanout.readers.get(index).copied() {
@@ -51,21 +62,23 @@ impl<S: Socket> Shard<S> {
             }
         }
         fanout.next = end;
-        self.sent.1 += std::mem::take(&mut fanout.delivered);
-        self.sent.0 = fanout.delivery.received;
-        let more = end < fanout.readers.len();
-        if more {
-            self.fanout = Some(fanout);
-        } else {
-            self.metrics.deliveries += 1;
+        let is_over = end == fanout.readers.len();
+        if !fanout.is_gathered || self.gathering.is_empty() {
+            self.sent.push((fanout.delivery.received, std::mem::take(&mut fanout.delivered)));
+        } else if is_over {
+            self.gathering.add(fanout.delivery.received, fanout.delivered);
         }
-        more
+        if is_over {
+            self.metrics.deliveries += 1;
+        } else {
+            self.fanout = Some(fanout);
+        }
+        self.is_fanning_out()
     }
 
     /// Records how long it took until now to send what [`Shard::fan_out`] has just sent.
     pub fn record_latency(&mut self, now: Moment) {
-        let (received, count) = std::mem::take(&mut self.sent);
-        if count > 0 {
+        for (received, count) in self.sent.drain(..).filter(|(_, count)| *count > 0) {
             self.metrics.latency.record_many(now.nanos_since(received), count);
         }
     }
@@ -94,7 +107,11 @@ impl<S: Socket> Shard<S> {
             if subscriber.event_stream { Transport::EventStream } else { Transport::WebSocket };
         self.metrics.messages_sent.add(transport);
         fanout.delivered += 1;
-        self.push(id, &frame, now);
+        if fanout.is_gathered {
+            self.gather(id, &frame, now);
+        } else {
+            self.push(id, &frame, now);
+        }
     }
 }
 

@@ -134,6 +134,7 @@ impl<S: Socket> Shard<S> {
     /// Closes the socket and frees the slot.
     pub(super) fn remove(&mut self, id: ConnectionId) {
         self.discard_outbox(id);
+        self.forget_origin(id);
         if self.slots.remove(id).is_some() {
             self.metrics.sockets -= 1;
         }

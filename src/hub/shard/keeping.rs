@@ -16,6 +16,10 @@ const DRAIN_STEP: Duration = Duration::from_millis(50);
 impl<S: Socket> Shard<S> {
     /// Lets time pass. Call it at [`Shard::next_tick`] at the latest.
     pub fn tick(&mut self, now: Moment) {
+        if now >= self.next_pulse {
+            self.next_pulse = now + self.settings.limits.pulse_interval_secs;
+            self.outgoing.push(ToControl::Pulse);
+        }
         while let Some(slots) = self.pings.due(now, self.slots.capacity()) {
             for slot in slots {
                 self.keep_websocket_alive(slot, now);
@@ -38,10 +42,10 @@ impl<S: Socket> Shard<S> {
             return Some(now + DRAIN_STEP);
         }
         if self.slots.len() == 0 {
-            return None;
+            return Some(self.next_pulse);
         }
-        let sweep = self.pings.next().min(self.thumps.next());
-        Some(self.deadlines.next().map_or(sweep, |deadline| deadline.min(sweep)))
+        let regular = self.pings.next().min(self.thumps.next()).min(self.next_pulse);
+        Some(self.deadlines.next().map_or(regular, |deadline| deadline.min(regular)))
     }
 
     /// Everybody is gone who was to be sent away.

@@ -7,8 +7,9 @@
 //!
 //! * `requests`: heads, answers, and how a session opens;
 //! * `conversation`: what WebSocket clients say, and their subscriptions;
-//! * `delivery`: the way of an event to its readers;
+//! * `delivery`: the way of an event to its readers; `gathering`: of several at once;
 //! * `ending`: every way out;
+//! * `admission`: who is let in, and who has to make room;
 //! * `keeping`: pings, comments, deadlines, draining.
 //!
 //! # Invariants worth naming
@@ -20,11 +21,13 @@
 //! * Answers and revocations come over one ordered channel, and a connection is registered for
 //!   revocation in the very step in which it opens: no `kill` falls in between.
 
+mod admission;
 pub mod connection;
 mod conversation;
 mod deadlines;
 mod delivery;
 mod ending;
+mod gathering;
 mod keeping;
 mod requests;
 mod slots;
@@ -40,6 +43,7 @@ use crate::hub::drain::Drain;
 use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, QuestionId, ToControl, ToShard};
 use crate::hub::moment::Moment;
+use crate::hub::origins::Origins;
 use crate::hub::outbox::Frame;
 use crate::hub::registry::Registry;
 use crate::metrics::ShardMetrics;
@@ -47,6 +51,7 @@ use crate::protocol::ids::AccountId;
 use connection::{Connection, Phase};
 use deadlines::{Deadlines, Expired, Kind, Sweep};
 use delivery::Fanout;
+use gathering::Gathering;
 use slots::Slots;
 
 /// The connections of one core.
@@ -56,16 +61,21 @@ pub struct Shard<S> {
     registry: Registry,
     /// How many filtered subscriptions each account has here.
     readers: HashMap<AccountId, u32>,
+    /// How many connections each address has here.
+    origins: Origins,
     /// What waits to be told to the control core, in order.
     outgoing: Vec<ToControl>,
     /// The event that is on its way to its readers right now.
     fanout: Option<Fanout>,
-    /// When the event of the last fan-out was received, and how many have got it since they were
-    /// last recorded.
-    sent: (Moment, u64),
+    /// What is being held back to be written together.
+    gathering: Gathering,
+    /// When events were received, and how many have got them, since that was last recorded.
+    sent: Vec<(Moment, u64)>,
     deadlines: Deadlines,
     pings: Sweep,
     thumps: Sweep,
+    /// When the control core is told again that the shard turns.
+    next_pulse: Moment,
     drain: Option<Drain>,
     /// The control core has heard that everybody is gone.
     is_drain_told: bool,
@@ -89,12 +99,15 @@ impl<S: Socket> Shard<S> {
             slots: Slots::new(),
             registry: Registry::default(),
             readers: HashMap::new(),
+            origins: Origins::default(),
             outgoing: Vec::new(),
             fanout: None,
-            sent: (Moment::default(), 0),
+            gathering: Gathering::default(),
+            sent: Vec::new(),
             deadlines: Deadlines::default(),
             pings,
             thumps,
+            next_pulse: now,
             drain: None,
             is_drain_told: false,
             scratch: Vec::new(),
@@ -108,6 +121,7 @@ impl<S: Socket> Shard<S> {
 
     /// Takes a new connection in. `None`: there is no room, and the socket is closed.
     pub fn admit(&mut self, socket: S, now: Moment) -> Option<ConnectionId> {
+        self.make_room(now);
         let id = self.slots.insert(Connection::new(socket))?;
         self.metrics.accepted += 1;
         self.metrics.sockets += 1;
@@ -128,7 +142,7 @@ impl<S: Socket> Shard<S> {
             Phase::Head(_) => self.receive_head(id, bytes, now),
             Phase::Asking(asking) => {
                 asking.early.extend_from_slice(bytes);
-                if asking.early.len() > self.settings.limits.message_bytes_max {
+                if asking.early.len() > self.settings.limits.early_bytes_max {
                     self.end(id, Farewell::BadRequest, now);
                 }
             }
@@ -190,13 +204,16 @@ impl<S: Socket> Shard<S> {
             ToShard::MetricsText { question, text } => {
                 self.if_awaited(question, |shard, id| shard.scraped(id, &text, now));
             }
+            ToShard::Readiness { question, report } => {
+                self.if_awaited(question, |shard, id| shard.reported(id, report, now));
+            }
             ToShard::Drain(window) => self.begin_drain(window, now),
         }
     }
 
     /// An event is on its way: no other message may be handled before [`Shard::fan_out`] has ended.
     pub fn is_fanning_out(&self) -> bool {
-        self.fanout.is_some()
+        self.fanout.is_some() || self.gathering.is_due()
     }
 
     /// What is to be told to the control core, in order.

@@ -1,9 +1,8 @@
 //! Heads, answers, and how a session opens.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::Shard;
-use super::connection::{Asking, Awaited, Phase, Settings, Socket};
+use super::admission::Client;
+use super::connection::{Asking, Awaited, Phase, Socket};
 use super::deadlines::Kind;
 use crate::hub::access::FeedAccess;
 use crate::hub::client_message::Wish;
@@ -11,6 +10,7 @@ use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, Refusal, ToControl};
 use crate::hub::moment::Moment;
 use crate::hub::question::FeedSettings;
+use crate::hub::readiness::{CONTROL_SILENT, Report};
 use crate::hub::registry::{Role, Subscriber};
 use crate::hub::request::{self, Asker, Outcome, Purpose, Refused};
 use crate::hub::session::Session;
@@ -21,10 +21,6 @@ use crate::protocol::ids::AccountId;
 
 /// The name under which metrics count the channels that the server reads for itself.
 pub(super) const SYSTEM: &str = "system";
-
-/// Seconds after which an overloaded server asks clients to come back, plus up to as many again at
-/// random.
-const RETRY_AFTER_SECS: u32 = 5;
 
 impl<S: Socket> Shard<S> {
     /// Bytes of one or more request heads.
@@ -53,11 +49,12 @@ impl<S: Socket> Shard<S> {
                     Ok(Some((head, length))) => {
                         let request_id = RequestId::new(self.random.u128(..).to_ne_bytes());
                         let page = self.settings.front_page.as_deref();
-                        log_request(&self.settings, &connection.socket, &head, request_id);
+                        let client = Client::of(&self.settings, &connection.socket, &head);
+                        log_request(&head, request_id, client);
                         self.scratch.clear();
                         let outcome = request::decide(&head, request_id, page, &mut self.scratch);
                         bytes = bytes.get(length..).unwrap_or(&[]);
-                        self.act(id, outcome, now);
+                        self.act(id, outcome, client, now);
                     }
                     Err(error) => {
                         self.scratch.clear();
@@ -69,8 +66,8 @@ impl<S: Socket> Shard<S> {
                     }
                 },
                 // What comes behind a head that needs an answer waits with it.
-                Phase::Asking(asking) => {
-                    asking.early.extend_from_slice(bytes);
+                Phase::Asking(_) => {
+                    self.receive(id, &mut bytes.to_vec(), now);
                     return;
                 }
                 _ => return,
@@ -78,7 +75,7 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn act(&mut self, id: ConnectionId, outcome: Outcome, now: Moment) {
+    fn act(&mut self, id: ConnectionId, outcome: Outcome, client: Client, now: Moment) {
         match outcome {
             Outcome::Answered { keep_alive, refused } => {
                 if let Some(label) = refused {
@@ -92,12 +89,14 @@ impl<S: Socket> Shard<S> {
                 let question = self.question_of(id);
                 self.outgoing.push(ToControl::Scrape { question });
             }
+            Outcome::AskReadiness(exchange) => {
+                self.ask(id, Awaited::Readiness(exchange), now);
+                let question = self.question_of(id);
+                self.outgoing.push(ToControl::AskReadiness { question });
+            }
             Outcome::Authenticate { token, purpose } => {
-                let waiting_max = self.settings.limits.questions_waiting_max as u64;
-                if self.metrics.questions_waiting >= waiting_max || self.drain.is_some() {
-                    let refused = self.overloaded();
-                    self.refuse(id, purpose.asker(), refused, now);
-                    return;
+                if let Err(refused) = self.let_ask(id, client) {
+                    return self.refuse(id, purpose.asker(), refused, now);
                 }
                 self.ask(id, Awaited::Session(purpose), now);
                 let question = self.question_of(id);
@@ -145,10 +144,13 @@ impl<S: Socket> Shard<S> {
         else {
             return;
         };
-        let session = match answer {
+        let admitted = match answer {
+            Ok(session) => self.let_in(session),
+            Err(refusal) => Err(self.refused(refusal)),
+        };
+        let session = match admitted {
             Ok(session) => session,
-            Err(refusal) => {
-                let refused = self.refused(refusal);
+            Err(refused) => {
                 self.refuse(id, purpose.asker(), refused, now);
                 return self.receive_early(id, early, now);
             }
@@ -330,13 +332,38 @@ impl<S: Socket> Shard<S> {
         self.receive_early(id, early, now);
     }
 
+    /// The control core has said how things stand.
+    pub(super) fn reported(&mut self, id: ConnectionId, report: Report, now: Moment) {
+        self.answer_readiness(id, report.is_ready(), &report.json(), now);
+    }
+
+    fn answer_readiness(&mut self, id: ConnectionId, is_ready: bool, body: &str, now: Moment) {
+        let Some(Asking { awaited: Awaited::Readiness(exchange), early }) = self.stop_asking(id)
+        else {
+            return;
+        };
+        self.scratch.clear();
+        exchange.readiness(is_ready, body, &mut self.scratch);
+        self.push_scratch(id, now);
+        self.answered(id, exchange.keep_alive, now);
+        self.receive_early(id, early, now);
+    }
+
     /// No answer came in time.
     pub(super) fn question_expired(&mut self, id: ConnectionId, now: Moment) {
+        let phase = self.slots.get(id).map(|connection| &connection.phase);
+        if let Some(Phase::Asking(asking)) = phase
+            && matches!(asking.awaited, Awaited::Readiness(_))
+        {
+            return self.answer_readiness(id, false, CONTROL_SILENT, now);
+        }
         let Some(asking) = self.stop_asking(id) else { return };
-        let refused = self.overloaded();
+        let refused = Refused::Overloaded(self.retry_after_secs());
         let asker = match asking.awaited {
             Awaited::Session(purpose) => purpose.asker(),
-            Awaited::Stream(exchange, _) | Awaited::Metrics(exchange) => Asker::Http(exchange),
+            Awaited::Stream(exchange, _)
+            | Awaited::Metrics(exchange)
+            | Awaited::Readiness(exchange) => Asker::Http(exchange),
         };
         self.refuse(id, asker, refused, now);
         self.receive_early(id, asking.early, now);
@@ -350,17 +377,12 @@ impl<S: Socket> Shard<S> {
         self.answered(id, keep_alive, now);
     }
 
-    fn refused(&mut self, refusal: Refusal) -> Refused {
+    pub(super) fn refused(&mut self, refusal: Refusal) -> Refused {
         match refusal {
             Refusal::InvalidToken => Refused::InvalidToken,
             Refusal::Failure => Refused::Failure,
-            Refusal::Overloaded => self.overloaded(),
+            Refusal::Overloaded => Refused::Overloaded(self.retry_after_secs()),
         }
-    }
-
-    /// Those who are sent away together shall not come back together.
-    fn overloaded(&mut self) -> Refused {
-        Refused::Overloaded(RETRY_AFTER_SECS + self.random.u32(0..=RETRY_AFTER_SECS))
     }
 
     /// An answer is out: the next head, or the end.
@@ -375,20 +397,15 @@ impl<S: Socket> Shard<S> {
 
 /// One line per request at level `debug`, without tokens, with the client's own address behind
 /// trusted proxies.
-fn log_request<S: Socket>(settings: &Settings, socket: &S, head: &Head<'_>, id: RequestId) {
+fn log_request(head: &Head<'_>, id: RequestId, client: Client) {
     if !log::enabled(Level::Debug) {
         return;
     }
-    // Whoever may enter the directory of a Unix socket is on this machine.
-    let peer = socket.peer().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let forwarded_for = head.joined("x-forwarded-for");
-    let forwarded_for = forwarded_for.as_deref().and_then(|value| str::from_utf8(value).ok());
-    let client = settings.trusted_proxies.client_address(peer, forwarded_for);
     let target = log::redact(&head.target());
     let fields = [
         ("method", head.method.into()),
         ("url", (&target).into()),
-        ("client", log::Value::Shown(&client)),
+        ("client", log::Value::Shown(&client.address)),
         ("requestId", log::Value::Shown(&id)),
     ];
     log::debug("Request", &fields);

@@ -3,6 +3,7 @@
 
 use super::connection::Connection;
 use crate::hub::message::ConnectionId;
+use crate::hub::origins::Origin;
 
 /// A slab of connections with generations.
 pub struct Slots<S> {
@@ -13,6 +14,8 @@ pub struct Slots<S> {
 
 struct Entry<S> {
     generation: u32,
+    /// Where the connection's address is counted. It stands here, in what would be padding.
+    origin: Option<Origin>,
     connection: Option<Connection<S>>,
 }
 
@@ -30,7 +33,7 @@ impl<S> Slots<S> {
             return Some(ConnectionId { slot, generation: entry.generation });
         }
         let slot = u32::try_from(self.entries.len()).ok()?;
-        self.entries.push(Entry { generation: 0, connection: Some(connection) });
+        self.entries.push(Entry { generation: 0, origin: None, connection: Some(connection) });
         Some(ConnectionId { slot, generation: 0 })
     }
 
@@ -44,6 +47,15 @@ impl<S> Slots<S> {
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
         let entry = self.entries.get_mut(id.slot as usize)?;
         if entry.generation == id.generation { entry.connection.as_mut() } else { None }
+    }
+
+    /// Says where the connection's address is counted from now on, and returns where it was.
+    pub fn replace_origin(&mut self, id: ConnectionId, origin: Option<Origin>) -> Option<Origin> {
+        let entry = self.entries.get_mut(id.slot as usize)?;
+        if entry.generation != id.generation {
+            return None;
+        }
+        std::mem::replace(&mut entry.origin, origin)
     }
 
     /// Takes the connection out and ages its slot.

@@ -12,15 +12,14 @@ pub(super) fn drive(core: &mut dyn Core, clock: Clock) -> io::Result<()> {
     loop {
         events = match core.turn(events) {
             Turn::Done => return Ok(()),
-            Turn::Busy => core.poller().wait(Some(Duration::ZERO))?,
+            Turn::Busy => core.wait(Some(Duration::ZERO))?,
             Turn::Idle(deadline) => {
-                core.bell().arm();
-                let timeout = match core.has_mail() {
-                    true => Some(Duration::ZERO),
-                    false => deadline.map(|deadline| clock.until(deadline)),
+                let timeout = match core.bell().may_sleep(|| core.has_mail()) {
+                    true => deadline.map(|deadline| clock.until(deadline)),
+                    false => Some(Duration::ZERO),
                 };
-                let events = core.poller().wait(timeout);
-                core.bell().disarm();
+                let events = core.wait(timeout);
+                core.bell().awake();
                 events?
             }
         };

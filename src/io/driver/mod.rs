@@ -9,6 +9,9 @@ mod epoll;
 mod glommio;
 mod preflight;
 
+use std::io;
+use std::time::Duration;
+
 use super::bell::Bell;
 use super::clock::Clock;
 use super::poller::Poller;
@@ -21,6 +24,13 @@ pub trait Core {
     fn turn(&mut self, events: usize) -> Turn;
     /// What the core waits on.
     fn poller(&mut self) -> &mut Poller;
+    /// Waits on it; returns how many events there are for the next turn.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        self.poller().wait(timeout)
+    }
     /// What wakes it.
     fn bell(&self) -> &Bell;
     /// Messages have come that were not taken yet.
@@ -73,7 +83,7 @@ impl Driver {
     ///
     /// # Errors
     /// The kernel refuses to wait, or the executor cannot be made.
-    pub fn drive(self, core: &mut dyn Core, clock: Clock) -> std::io::Result<()> {
+    pub fn drive(self, core: &mut dyn Core, clock: Clock) -> io::Result<()> {
         match self {
             Driver::Glommio => glommio::drive(core, clock),
             Driver::Epoll => epoll::drive(core, clock),

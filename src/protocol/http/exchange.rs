@@ -8,6 +8,11 @@ use crate::protocol::sse;
 /// The answer to a client that sent no complete head in time; close after it.
 pub const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n";
 
+/// What a client is told whose request nobody will read; close after it.
+pub const TRY_LATER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Access-Control-Allow-Origin: *\r\nConnection: close\r\nRetry-After: 5\r\n\
+    Content-Type: application/json\r\nContent-Length: 27\r\n\r\n{\"error\":\"Try again later\"}";
+
 /// One request as its answer sees it. Each method appends one whole answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Exchange {
@@ -31,6 +36,15 @@ impl Exchange {
         self.begin(200, out);
         out.extend_from_slice(b"Content-Type: text/plain\r\nCache-Control: private, no-store\r\n");
         self.finish(b"OK", out);
+    }
+
+    /// The answer to "can it serve?": 200 or 503, with a JSON text that says why.
+    pub fn readiness(&self, is_ready: bool, json: &str, out: &mut Vec<u8>) {
+        self.begin(if is_ready { 200 } else { 503 }, out);
+        out.extend_from_slice(
+            b"Content-Type: application/json\r\nCache-Control: private, no-store\r\n",
+        );
+        self.finish(json.as_bytes(), out);
     }
 
     /// 200 with a whole HTML page: the demonstration's.
@@ -58,10 +72,10 @@ impl Exchange {
         self.finish_error(message, out);
     }
 
-    /// 503: overload or a dependency away; never 401, because some clients give up for good on
-    /// that.
-    pub fn unavailable(&self, message: &str, retry_after_secs: u32, out: &mut Vec<u8>) {
-        self.begin(503, out);
+    /// 503 or 429: overload, or a dependency away; never 401, because some clients give up for good
+    /// on that.
+    pub fn later(&self, status: u16, message: &str, retry_after_secs: u32, out: &mut Vec<u8>) {
+        self.begin(status, out);
         let _ = write!(out, "Retry-After: {retry_after_secs}\r\n");
         self.finish_error(message, out);
     }
@@ -228,7 +242,7 @@ mod tests {
             exchange.error(400, "Unknown channel requested", out);
         });
         assert_eq!(got, expected("400 Bad Request", body));
-        let got = answer("GET /", "", |exchange, _, out| exchange.unavailable("Busy", 3, out));
+        let got = answer("GET /", "", |exchange, _, out| exchange.later(503, "Busy", 3, out));
         assert!(got.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(got.contains("\r\nRetry-After: 3\r\n"), "{got}");
     }

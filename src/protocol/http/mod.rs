@@ -12,7 +12,7 @@ mod query;
 mod request_id;
 
 pub use credentials::Credentials;
-pub use exchange::{Exchange, REQUEST_TIMEOUT, reason_phrase};
+pub use exchange::{Exchange, REQUEST_TIMEOUT, TRY_LATER, reason_phrase};
 pub use handshake::{Handshake, UpgradeError, check_upgrade, switching_protocols, upgrade_refused};
 pub use head::{Head, HeadError, parse_head};
 pub use query::Query;
