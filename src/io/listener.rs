@@ -117,6 +117,12 @@ impl AsFd for ClientSocket {
     }
 }
 
+impl AsRef<ClientSocket> for ClientSocket {
+    fn as_ref(&self) -> &ClientSocket {
+        self
+    }
+}
+
 impl Socket for ClientSocket {
     fn send(&mut self, bytes: &[u8]) -> Sent {
         sent(|flags| send(&self.0, bytes, flags))

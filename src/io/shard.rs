@@ -12,7 +12,7 @@ use super::mesh::ControlLink;
 use super::poller::{Poller, Readiness};
 use crate::hub::message::{ConnectionId, ToShard};
 use crate::hub::moment::Moment;
-use crate::hub::shard::Shard;
+use crate::hub::shard::{Shard, Socket};
 use crate::log::{self, Sparingly};
 
 /// Keys that no connection has: their slot would be the last of four billion.
@@ -35,9 +35,9 @@ const MESSAGES_MAX: usize = 512;
 /// How long accepting pauses when the kernel has no descriptors or memory left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A shard with its surroundings.
-pub struct ShardCore {
-    shard: Shard<ClientSocket>,
+/// A shard with its surroundings. Clients' sockets may be wrapped in others, as tests do.
+pub struct ShardCore<S = ClientSocket> {
+    shard: Shard<S>,
     poller: Poller,
     /// Gone while draining.
     listener: Option<Listener>,
@@ -59,14 +59,14 @@ enum Accepting {
     PausedUntil(Moment),
 }
 
-impl ShardCore {
+impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
     /// Puts a shard into its surroundings.
     pub fn new(
-        shard: Shard<ClientSocket>,
+        shard: Shard<S>,
         listener: Listener,
         link: ControlLink,
         clock: Clock,
-    ) -> io::Result<ShardCore> {
+    ) -> io::Result<Self> {
         let poller = Poller::new(EVENTS_MAX)?;
         poller.add_level(&listener, LISTENER_KEY)?;
         poller.add(link.bell(), BELL_KEY)?;
@@ -117,7 +117,7 @@ impl ShardCore {
     fn read_some(&mut self, id: ConnectionId, hung_up: bool) {
         for _ in 0..READS_MAX {
             let Some(socket) = self.shard.socket(id) else { return };
-            match socket.receive(&mut self.scratch) {
+            match socket.as_ref().receive(&mut self.scratch) {
                 Received::Blocked => return,
                 Received::Ended => return self.shard.ended(id, self.clock.now()),
                 Received::Bytes(count) => {
@@ -148,9 +148,9 @@ impl ShardCore {
     }
 
     fn admit(&mut self, socket: ClientSocket) {
-        let Some(id) = self.shard.admit(socket, self.clock.now()) else { return };
+        let Some(id) = self.shard.admit(socket.into(), self.clock.now()) else { return };
         let Some(socket) = self.shard.socket(id) else { return };
-        if let Err(error) = self.poller.add(socket, id.key()) {
+        if let Err(error) = self.poller.add(socket.as_ref(), id.key()) {
             self.shard.metrics_mut().accept_failures.add("epoll");
             self.complain("Cannot watch a connection", &error);
             self.shard.ended(id, self.clock.now());
@@ -213,7 +213,7 @@ impl ShardCore {
     }
 }
 
-impl Core for ShardCore {
+impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S> {
     fn turn(&mut self, events: usize) -> Turn {
         let began = self.clock.now();
         for index in 0..events {

@@ -14,7 +14,7 @@ use crate::hub::session::Session;
 use crate::hub::stream::{Channel, LocalOnly, PublicFeed, Stream};
 use crate::metrics::Transport;
 use crate::protocol::http::Exchange;
-use crate::protocol::websocket::Partial;
+use crate::protocol::websocket::{Inbound, Partial};
 
 /// A non-blocking socket as the hub sees it: real ones are in `io`, others in the simulator.
 /// Dropping it closes it.
@@ -31,6 +31,24 @@ pub trait Socket {
     fn peer(&self) -> Option<IpAddr> {
         None
     }
+    /// Hears a message of a WebSocket client before the streaming API does. The server's sockets
+    /// never keep one. A conformance suite wants its messages back: the tests' sockets answer here,
+    /// and everything else about the connection is the server's own.
+    fn hear(&mut self, _message: Inbound<'_>) -> Heard {
+        Heard::Pass
+    }
+}
+
+/// What a [`Socket`] makes of a message that it heard first.
+pub enum Heard {
+    /// The streaming API hears it.
+    Pass,
+    /// Nobody hears it.
+    Kept,
+    /// The client is sent this at once.
+    Answered(Frame),
+    /// The client is sent this together with what else there is for it.
+    AnsweredWithOthers(Frame),
 }
 
 /// What became of a [`Socket::send`].

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::connection::{Action, Awaited, Phase, Socket, Waiting};
+use super::connection::{Action, Awaited, Heard, Phase, Socket, Waiting};
 use super::deadlines::Kind;
 use crate::hub::access::FeedAccess;
 use crate::hub::client_message::{ClientMessage, Wish};
@@ -65,8 +65,9 @@ impl<S: Socket> Shard<S> {
 
     fn inbound(&mut self, id: ConnectionId, inbound: Inbound<'_>, now: Moment) {
         match inbound {
-            Inbound::Text(text) => self.say(id, text, now),
-            Inbound::BinaryBegins | Inbound::Binary(_) => self.end(id, Farewell::Binary, now),
+            Inbound::Text(_) | Inbound::BinaryBegins | Inbound::Binary(_) => {
+                self.message(id, inbound, now);
+            }
             Inbound::Ping(payload) => {
                 self.scratch.clear();
                 websocket::pong(payload, &mut self.scratch);
@@ -74,6 +75,18 @@ impl<S: Socket> Shard<S> {
             }
             Inbound::Pong => {}
             Inbound::Close(code) => self.client_closes(id, code, now),
+        }
+    }
+
+    /// What is no control frame.
+    fn message(&mut self, id: ConnectionId, message: Inbound<'_>, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        match (connection.socket.hear(message), message) {
+            (Heard::Pass, Inbound::Text(text)) => self.say(id, text, now),
+            (Heard::Pass, _) => self.end(id, Farewell::Binary, now),
+            (Heard::Kept, _) => {}
+            (Heard::Answered(frame), _) => self.push(id, &frame, now),
+            (Heard::AnsweredWithOthers(frame), _) => self.gather(id, &frame, now),
         }
     }
 

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-pub use connection::{Sent, Settings, Socket};
+pub use connection::{Heard, Sent, Settings, Socket};
 
 use crate::hub::drain::Drain;
 use crate::hub::farewell::Farewell;
