@@ -1,38 +1,12 @@
 //! A core that hangs: the others say so, and the watchdog is not fed.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::notified::{Listener, NotifiedWorld};
 use super::support::http::Request;
-use super::support::{Server, Socket, eventually};
-
-/// A thread of the server that is held still until this is dropped.
-struct Frozen(Child);
-
-impl Frozen {
-    fn thread(server: &mut Server, name: &str) -> Frozen {
-        let script = format!("{}/tests/readiness/freeze.py", env!("CARGO_MANIFEST_DIR"));
-        let pid = server.process().id().to_string();
-        let mut command = Command::new("python3");
-        command.args([&script, &pid, name]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), "frozen");
-        Frozen(child)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
+use super::support::{Frozen, Server, Socket, eventually};
 
 /// The first answer to many requests: some of them wait for a shard that hangs.
 fn first_answer(server: &Server, target: &str) -> (u16, String) {

@@ -1,6 +1,9 @@
 //! A reader of server-sent events that insists on the exact form (clients.md, rule 6).
 
+use std::time::Instant;
+
 use super::http::{Request, Response, decode_chunk, find};
+use super::patience::PATIENCE;
 use super::server::Server;
 use super::socket::Socket;
 
@@ -54,7 +57,10 @@ impl EventStream {
     /// The next event, or `None` when the stream ends as it should, with the last chunk.
     #[track_caller]
     pub fn next_or_end(&mut self) -> Option<(String, String)> {
+        // A server that thumps and says nothing else must not keep a test waiting for ever.
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "nothing but thumps in {PATIENCE:?}");
             if self.text.starts_with(b":thump\n\n") {
                 self.text.drain(..8);
                 continue;

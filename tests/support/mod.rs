@@ -12,6 +12,7 @@
 pub mod database;
 pub mod events;
 pub mod fixture;
+pub mod frozen;
 pub mod http;
 pub mod patience;
 pub mod pgbouncer;
@@ -29,6 +30,7 @@ pub mod world;
 pub use database::Database;
 pub use events::EventStream;
 pub use fixture::{Fixture, SPECIALS, Special, User};
+pub use frozen::Frozen;
 pub use http::{Request, Response};
 pub use patience::{PATIENCE, eventually};
 pub use pgbouncer::PgBouncer;
