@@ -13,7 +13,8 @@ use crate::hub::shard_set::SHARDS_MAX;
 /// readers, and less than waking another thread.
 const OWN_CONTROL_CPU_FROM: usize = 3;
 
-/// Descriptors of a core: listener, epoll, bell, timer, the runtime's rings, a spare one.
+/// Descriptors of a core: listener, epoll, bell, timer, the runtime's rings, the door's three spare
+/// ones, and some more.
 const DESCRIPTORS_PER_CORE: usize = 16;
 /// Descriptors for what the process does beside its clients and the pool: Redis and sentinels,
 /// looking names up, signals, reading `/proc`, standard streams.

@@ -62,8 +62,8 @@ impl Listeners {
 }
 
 impl Listener {
-    /// Accepts a connection. `Ok(None)`: none waits, or the one that did is gone.
-    pub fn accept(&self) -> io::Result<Option<ClientSocket>> {
+    /// Accepts a connection.
+    pub fn accept(&self) -> Accepted {
         match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok(socket) => {
                 if self.is_tcp {
@@ -72,17 +72,75 @@ impl Listener {
                     let millis = UNACKNOWLEDGED_MAX.as_millis() as u32;
                     let _ = sockopt::set_tcp_user_timeout(&socket, millis);
                 }
-                Ok(Some(ClientSocket(socket)))
+                Accepted::Socket(ClientSocket(socket))
             }
-            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => not_accepted(error),
         }
     }
+}
+
+/// What an error of accept(2) means: that one connection is lost, or that no more can be had.
+fn not_accepted(error: Errno) -> Accepted {
+    let trouble = match error {
+        Errno::AGAIN => return Accepted::Nobody,
+        // Linux passes on what became of the connection while it waited.
+        Errno::INTR
+        | Errno::CONNABORTED
+        | Errno::PROTO
+        | Errno::NOPROTOOPT
+        | Errno::OPNOTSUPP
+        | Errno::NETDOWN
+        | Errno::NETUNREACH
+        | Errno::HOSTDOWN
+        | Errno::HOSTUNREACH
+        | Errno::NONET
+        | Errno::TIMEDOUT => return Accepted::Gone,
+        Errno::MFILE | Errno::NFILE => Trouble::Descriptors,
+        Errno::NOBUFS | Errno::NOMEM => Trouble::Memory,
+        _ => Trouble::Other,
+    };
+    Accepted::Failed(trouble, error.into())
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What became of a [`Listener::accept`].
+pub enum Accepted {
+    /// A client.
+    Socket(ClientSocket),
+    /// None waits.
+    Nobody,
+    /// The one that waited is gone; there may be others.
+    Gone,
+    /// Some may wait; it is another door's turn.
+    NotNow,
+    /// The kernel cannot.
+    Failed(Trouble, io::Error),
+}
+
+/// What the kernel lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// The process, or the whole system, has as many files open as it may.
+    Descriptors,
+    /// Memory.
+    Memory,
+    /// Something that should not happen.
+    Other,
+}
+
+impl Trouble {
+    /// The label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Trouble::Descriptors => "descriptors",
+            Trouble::Memory => "memory",
+            Trouble::Other => "other",
+        }
     }
 }
 

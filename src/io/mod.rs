@@ -5,6 +5,7 @@ pub mod clock;
 pub mod control;
 pub mod cores;
 pub mod database;
+pub mod door;
 pub mod driver;
 pub mod listener;
 pub mod mesh;

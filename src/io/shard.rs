@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
 
 use super::bell::Bell;
 use super::clock::Clock;
+use super::door::{Door, SentAway};
 use super::driver::{Core, Turn};
-use super::listener::{ClientSocket, Listener, Received};
+use super::listener::{Accepted, ClientSocket, Listener, Received, Trouble};
 use super::mesh::ControlLink;
 use super::poller::{Poller, Readiness};
 use crate::hub::message::{ConnectionId, ToShard};
@@ -32,31 +32,21 @@ const ACCEPTS_MAX: usize = 64;
 const SENDS_MAX: usize = 512;
 /// Messages of the control core in a row.
 const MESSAGES_MAX: usize = 512;
-/// How long accepting pauses when the kernel has no descriptors or memory left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A shard with its surroundings. Clients' sockets may be wrapped in others, as tests do.
 pub struct ShardCore<S = ClientSocket> {
     shard: Shard<S>,
     poller: Poller,
     /// Gone while draining.
-    listener: Option<Listener>,
+    door: Option<Door>,
     link: ControlLink,
     clock: Clock,
     scratch: Vec<u8>,
     /// Connections with more to read than they were allowed at a time, and whether their end is
     /// announced.
     unread: VecDeque<(ConnectionId, bool)>,
-    accept: Accepting,
     complaints: Sparingly,
     ending: bool,
-}
-
-/// Whether the listener is watched.
-enum Accepting {
-    Watched,
-    /// Until then the kernel has nothing left for us.
-    PausedUntil(Moment),
 }
 
 impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
@@ -68,17 +58,16 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         clock: Clock,
     ) -> io::Result<Self> {
         let poller = Poller::new(EVENTS_MAX)?;
-        poller.add_level(&listener, LISTENER_KEY)?;
+        let door = Door::open(listener, &poller, LISTENER_KEY)?;
         poller.add(link.bell(), BELL_KEY)?;
         Ok(ShardCore {
             shard,
             poller,
-            listener: Some(listener),
+            door: Some(door),
             link,
             clock,
             scratch: vec![0; SCRATCH_BYTES],
             unread: VecDeque::new(),
-            accept: Accepting::Watched,
             complaints: Sparingly::default(),
             ending: false,
         })
@@ -138,11 +127,13 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
 
     fn accept_some(&mut self) {
         for _ in 0..ACCEPTS_MAX {
-            let Some(listener) = &self.listener else { return };
-            match listener.accept() {
-                Ok(None) => return,
-                Ok(Some(socket)) => self.admit(socket),
-                Err(error) => return self.pause_accepting(&error),
+            let Some(door) = &mut self.door else { return };
+            match door.accept() {
+                Accepted::Socket(socket) => self.admit(socket),
+                Accepted::Nobody => return,
+                Accepted::NotNow => return door.pause(&self.poller, self.clock.now()),
+                Accepted::Gone => self.shard.metrics_mut().accept_failures.add("gone"),
+                Accepted::Failed(trouble, error) => return self.cannot_accept(trouble, &error),
             }
         }
     }
@@ -157,23 +148,23 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         }
     }
 
-    /// No descriptors or memory: those who are connected are served, and the kernel keeps the
-    /// others waiting.
-    fn pause_accepting(&mut self, error: &io::Error) {
-        self.shard.metrics_mut().accept_failures.add("resources");
+    /// No descriptors or memory: those who are connected are served, those who wait are told to
+    /// come back if possible, and the door is left alone for a while.
+    fn cannot_accept(&mut self, trouble: Trouble, error: &io::Error) {
+        let now = self.clock.now();
+        let Some(door) = &mut self.door else { return };
+        if trouble == Trouble::Descriptors {
+            let sent_away = door.send_away(&mut self.scratch);
+            let refused = &mut self.shard.metrics_mut().handshakes_refused;
+            refused.add_many("no_descriptors", sent_away.count as u64);
+            if sent_away == (SentAway { count: 0, is_everybody: true }) {
+                // The kernel looks for a descriptor before it looks whether anybody waits.
+                return;
+            }
+        }
+        door.pause(&self.poller, now);
+        self.shard.metrics_mut().accept_failures.add(trouble.label());
         self.complain("Cannot accept a connection", error);
-        let Some(listener) = &self.listener else { return };
-        if self.poller.remove(listener).is_ok() {
-            self.accept = Accepting::PausedUntil(self.clock.now() + ACCEPT_PAUSE);
-        }
-    }
-
-    fn resume_accepting(&mut self, now: Moment) {
-        let Accepting::PausedUntil(until) = self.accept else { return };
-        let Some(listener) = &self.listener else { return };
-        if now >= until && self.poller.add_level(listener, LISTENER_KEY).is_ok() {
-            self.accept = Accepting::Watched;
-        }
     }
 
     fn take_messages(&mut self) {
@@ -184,7 +175,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
             let Some(message) = self.link.receive() else { return };
             if matches!(message, ToShard::Drain(_)) {
                 // Closing it also takes it out of the epoll instance.
-                self.listener = None;
+                self.door = None;
             }
             self.shard.set_backlog(self.link.has_mail());
             self.shard.handle(message, self.clock.now());
@@ -205,10 +196,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
     }
 
     fn next_deadline(&self, now: Moment) -> Option<Moment> {
-        let resume = match self.accept {
-            Accepting::PausedUntil(until) => Some(until),
-            Accepting::Watched => None,
-        };
+        let resume = self.door.as_ref().and_then(Door::resumes_at);
         self.shard.next_tick(now).into_iter().chain(resume).min()
     }
 }
@@ -228,7 +216,9 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
         }
         self.take_messages();
         let now = self.clock.now();
-        self.resume_accepting(now);
+        if let Some(door) = &mut self.door {
+            door.resume(&self.poller, now);
+        }
         self.shard.tick(now);
         for message in self.shard.take_outgoing() {
             self.link.send(message);

@@ -197,12 +197,7 @@ impl Server {
     /// The same over the samples with this label: `type="websocket"`.
     #[track_caller]
     pub fn metric_with(&self, name: &str, label: &str) -> f64 {
-        let text = self.get("/metrics").text();
-        let samples = text.lines().filter(|line| {
-            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']));
-            rest.is_some_and(|rest| rest.contains(label))
-        });
-        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        metric_in(&self.get("/metrics").text(), name, label)
     }
 
     /// Waits until a metric has a value for which `holds` is true.
@@ -247,6 +242,15 @@ impl Server {
     pub fn may_end_badly(&mut self) {
         self.unclean = true;
     }
+}
+
+/// The sum of a metric's samples with this label on a page of metrics.
+pub fn metric_in(page: &str, name: &str, label: &str) -> f64 {
+    let samples = page.lines().filter(|line| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']));
+        rest.is_some_and(|rest| rest.contains(label))
+    });
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 impl Drop for Server {

@@ -1,0 +1,11 @@
+//! Clients that are slow, silent, greedy or gone, and a machine at its limits: the others are
+//! served, and nothing grows beyond its bound.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+#[path = "hostile/descriptors.rs"]
+mod descriptors;
+#[path = "hostile/observer.rs"]
+mod observer;
