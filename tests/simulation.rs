@@ -22,6 +22,8 @@ mod phases;
 mod redis;
 #[path = "simulation/script.rs"]
 mod script;
+#[path = "simulation/stopping.rs"]
+mod stopping;
 #[path = "simulation/wire.rs"]
 mod wire;
 #[path = "simulation/world.rs"]

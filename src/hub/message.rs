@@ -1,8 +1,8 @@
 //! What the control core and the shards say to each other over the mesh.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::hub::drain::Departure;
 use crate::hub::moment::Moment;
 use crate::hub::question::FeedSettings;
 use crate::hub::readiness::Report;
@@ -154,8 +154,8 @@ pub enum ToShard {
         /// The answer.
         report: Report,
     },
-    /// Stop accepting and send everybody away within this time.
-    Drain(Duration),
+    /// Stop accepting and send everybody away at this pace.
+    Drain(Departure),
 }
 
 /// An event on its way to the readers of a channel.

@@ -19,25 +19,25 @@ use super::parser::{Heard, Parser, masked};
 use super::wire::{FakeSocket, SharedWire, Wire};
 
 /// A shard and the time.
-struct Bench {
-    shard: Shard<FakeSocket>,
-    now: Moment,
+pub(super) struct Bench {
+    pub(super) shard: Shard<FakeSocket>,
+    pub(super) now: Moment,
 }
 
 /// A client of it.
-struct Guest {
-    id: ConnectionId,
-    wire: SharedWire,
+pub(super) struct Guest {
+    pub(super) id: ConnectionId,
+    pub(super) wire: SharedWire,
     parser: Parser,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         Bench::with(Limits::default())
     }
 
     /// Clients come through a trusted proxy on this machine.
-    fn with(limits: Limits) -> Bench {
+    pub(super) fn with(limits: Limits) -> Bench {
         let ranges = vec![("127.0.0.0".parse().unwrap(), 8)];
         let trusted_proxies = TrustedProxies { ranges };
         let settings = Settings { limits, front_page: None, trusted_proxies };
@@ -45,13 +45,13 @@ impl Bench {
         Bench { shard: Shard::new(0, Arc::new(settings), 1, now), now }
     }
 
-    fn connect(&mut self, capacity: usize) -> Guest {
+    pub(super) fn connect(&mut self, capacity: usize) -> Guest {
         let wire = Wire::new(capacity, capacity);
         let id = self.shard.admit(FakeSocket(Rc::clone(&wire)), self.now).unwrap();
         Guest { id, wire, parser: Parser::default() }
     }
 
-    fn say(&mut self, guest: &Guest, bytes: &[u8]) {
+    pub(super) fn say(&mut self, guest: &Guest, bytes: &[u8]) {
         self.shard.receive(guest.id, &mut bytes.to_vec(), self.now);
     }
 
@@ -62,7 +62,7 @@ impl Bench {
         self.say(guest, &bytes);
     }
 
-    fn hear(&mut self, guest: &mut Guest) -> Vec<Heard> {
+    pub(super) fn hear(&mut self, guest: &mut Guest) -> Vec<Heard> {
         let mut heard = Vec::new();
         loop {
             let bytes: Vec<u8> = guest.wire.borrow_mut().bytes.drain(..).collect();
@@ -75,7 +75,7 @@ impl Bench {
         }
     }
 
-    fn pass(&mut self, duration: Duration) {
+    pub(super) fn pass(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some(next) = self.shard.next_tick(self.now).filter(|next| *next <= until) {
             self.now = next.max(Moment(self.now.0 + 1));
@@ -85,12 +85,12 @@ impl Bench {
         self.shard.tick(until);
     }
 
-    fn told(&mut self) -> Vec<ToControl> {
+    pub(super) fn told(&mut self) -> Vec<ToControl> {
         self.shard.take_outgoing().collect()
     }
 
     /// The one question that is out.
-    fn question(&mut self) -> QuestionId {
+    pub(super) fn question(&mut self) -> QuestionId {
         let told = self.told();
         let mut questions = told.iter().filter_map(|message| match message {
             ToControl::WhoIs { question, .. }
@@ -104,7 +104,7 @@ impl Bench {
     }
 
     /// An event for account 1, behind which more messages may wait.
-    fn deliver(&mut self, id: usize, has_backlog: bool) {
+    pub(super) fn deliver(&mut self, id: usize, has_backlog: bool) {
         let message = format!(r#"{{"event":"delete","payload":"{id}"}}"#);
         let event = Event::parse(message.as_bytes(), 128).unwrap();
         let wants = Wants { websocket: true, event_stream: false };
@@ -121,13 +121,13 @@ impl Bench {
         }
     }
 
-    fn identify(&mut self, question: QuestionId, account: i64) {
+    pub(super) fn identify(&mut self, question: QuestionId, account: i64) {
         let message = ToShard::Session { question, answer: Ok(session(account)) };
         self.shard.handle(message, self.now);
     }
 
     /// An open WebSocket of account 1.
-    fn websocket(&mut self, capacity: usize, first: &str) -> Guest {
+    pub(super) fn websocket(&mut self, capacity: usize, first: &str) -> Guest {
         let mut guest = self.connect(capacity);
         self.say(&guest, upgrade(first).as_bytes());
         let question = self.question();
@@ -147,7 +147,7 @@ fn session(account: i64) -> Session {
     }
 }
 
-fn upgrade(stream: &str) -> String {
+pub(super) fn upgrade(stream: &str) -> String {
     format!(
         "GET /api/v1/streaming?access_token=a&stream={stream} HTTP/1.1\r\nHost: sim\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -155,11 +155,11 @@ fn upgrade(stream: &str) -> String {
     )
 }
 
-fn event_stream(path: &str) -> String {
+pub(super) fn event_stream(path: &str) -> String {
     format!("GET /api/v1/streaming/{path}access_token=a HTTP/1.1\r\nHost: sim\r\n\r\n")
 }
 
-const HEALTH: &str = "GET /api/v1/streaming/health HTTP/1.1\r\nHost: sim\r\n\r\n";
+pub(super) const HEALTH: &str = "GET /api/v1/streaming/health HTTP/1.1\r\nHost: sim\r\n\r\n";
 const QUESTION_SECS: Duration = Duration::from_millis(15_100);
 
 #[test]
@@ -345,27 +345,6 @@ fn gathering_ends_with_whatever_message_comes_last_and_never_goes_over_a_bound()
     }
     assert_eq!(bench.shard.metrics_mut().outbox_connections, 0);
     assert_eq!(bench.shard.metrics_mut().outbox_bytes, 0);
-}
-
-#[test]
-fn a_shard_says_once_that_everybody_is_gone() {
-    let mut bench = Bench::new();
-    let mut guests: Vec<Guest> = (0..10).map(|_| bench.websocket(10_000, "user")).collect();
-    bench.told();
-    bench.shard.handle(ToShard::Drain(Duration::from_secs(10)), bench.now);
-    let mut gone = 0;
-    for second in 1..=10 {
-        bench.pass(Duration::from_secs(1));
-        for guest in &mut guests {
-            gone += usize::from(bench.hear(guest).contains(&Heard::Close(Some(1001))));
-        }
-        assert!((second - 1..=second + 1).contains(&gone), "{gone} after {second} seconds");
-    }
-    bench.pass(Duration::from_secs(5));
-    assert!(bench.shard.is_drained() && bench.shard.registry().is_empty());
-    let told = bench.told();
-    let drained = told.iter().filter(|message| matches!(message, ToControl::Drained));
-    assert_eq!(drained.count(), 1);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::config::Limits;
+use crate::hub::drain::Departure;
 use crate::hub::interest::Interest;
 use crate::hub::message::{QuestionId, ToControl, ToShard};
 use crate::hub::moment::{Moment, UnixMillis};
@@ -203,7 +204,8 @@ impl Control {
     /// Tells every shard to send its clients away within `window`.
     pub fn begin_drain(&mut self, window: Duration) {
         for shard in 0..self.shards {
-            self.effects.push(Effect::ToShard(shard, ToShard::Drain(window)));
+            let departure = Departure { window, shard, shards: self.shards };
+            self.effects.push(Effect::ToShard(shard, ToShard::Drain(departure)));
         }
         self.readiness.begin_stop();
         self.report_if(true);

@@ -114,7 +114,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Connections that are clients, or wait to hear whether they are.
-    fn clients(&self) -> u64 {
+    pub(super) fn clients(&self) -> u64 {
         let clients = self.metrics.clients;
         clients.websocket + clients.eventsource + self.metrics.questions_waiting
     }

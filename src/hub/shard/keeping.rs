@@ -1,17 +1,12 @@
-//! What happens by itself as time goes by: pings, comments, deadlines, draining.
-
-use std::time::Duration;
+//! What happens by itself as time goes by: pings, comments, deadlines.
 
 use super::Shard;
 use super::connection::{Phase, Socket};
 use super::deadlines::{Expired, Kind};
-use crate::hub::drain::Drain;
+use super::stopping::STOPPING_STEP;
 use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, ToControl};
 use crate::hub::moment::Moment;
-
-/// How often a draining shard sends clients away.
-const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 impl<S: Socket> Shard<S> {
     /// Lets time pass. Call it at [`Shard::next_tick`] at the latest.
@@ -39,50 +34,13 @@ impl<S: Socket> Shard<S> {
     /// When time has to pass again.
     pub fn next_tick(&self, now: Moment) -> Option<Moment> {
         if self.drain.is_some() {
-            return Some(now + DRAIN_STEP);
+            return Some(now + STOPPING_STEP);
         }
         if self.slots.len() == 0 {
             return Some(self.next_pulse);
         }
         let regular = self.pings.next().min(self.thumps.next()).min(self.next_pulse);
         Some(self.deadlines.next().map_or(regular, |deadline| deadline.min(regular)))
-    }
-
-    /// Everybody is gone who was to be sent away.
-    pub fn is_drained(&self) -> bool {
-        self.drain.is_some() && self.slots.len() == 0
-    }
-
-    pub(super) fn begin_drain(&mut self, window: Duration, now: Moment) {
-        if self.drain.is_some() {
-            return;
-        }
-        self.leaving = (0..self.slots.capacity())
-            .filter_map(|slot| self.slots.occupant(slot))
-            .filter(|id| self.slots.get(*id).is_some_and(|one| one.transport().is_some()))
-            .collect();
-        self.drain = Some(Drain::new(self.leaving.len(), window, now));
-    }
-
-    fn drain_some(&mut self, now: Moment) {
-        let Some(drain) = &mut self.drain else { return };
-        for _ in 0..drain.due(now) {
-            if let Some(id) = self.leaving.pop_front() {
-                self.end(id, Farewell::Stopping, now);
-            }
-        }
-        let is_over = self.drain.as_ref().is_some_and(|drain| drain.is_over(now));
-        if is_over {
-            self.leaving.clear();
-            for slot in 0..self.slots.capacity() {
-                if let Some(id) = self.slots.occupant(slot) {
-                    self.end(id, Farewell::Stopping, now);
-                }
-            }
-        }
-        if self.slots.len() == 0 && !std::mem::replace(&mut self.is_drain_told, true) {
-            self.outgoing.push(ToControl::Drained);
-        }
     }
 
     fn keep_websocket_alive(&mut self, slot: u32, now: Moment) {

@@ -10,7 +10,8 @@
 //! * `delivery`: the way of an event to its readers; `gathering`: of several at once;
 //! * `ending`: every way out;
 //! * `admission`: who is let in, and who has to make room;
-//! * `keeping`: pings, comments, deadlines, draining.
+//! * `keeping`: pings, comments, deadlines;
+//! * `stopping`: sending everybody away in turn.
 //!
 //! # Invariants worth naming
 //!
@@ -31,6 +32,7 @@ mod gathering;
 mod keeping;
 mod requests;
 mod slots;
+mod stopping;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -81,7 +83,7 @@ pub struct Shard<S> {
     is_drain_told: bool,
     /// Where answers are put together before they are sent.
     scratch: Vec<u8>,
-    /// Connections that are sent away one by one while draining.
+    /// Who is sent away one by one when the server stops.
     leaving: VecDeque<ConnectionId>,
     metrics: ShardMetrics,
     random: fastrand::Rng,
@@ -207,7 +209,7 @@ impl<S: Socket> Shard<S> {
             ToShard::Readiness { question, report } => {
                 self.if_awaited(question, |shard, id| shard.reported(id, report, now));
             }
-            ToShard::Drain(window) => self.begin_drain(window, now),
+            ToShard::Drain(departure) => self.begin_drain(departure, now),
         }
     }
 
