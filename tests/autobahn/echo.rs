@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use trunkline::config::{Limits, Listen, TrustedProxies};
+use trunkline::hub::drain::Departure;
 use trunkline::hub::message::{ToControl, ToShard};
 use trunkline::hub::outbox::{Frame, WRITE_PARTS_MAX};
 use trunkline::hub::session::{Scopes, Session};
@@ -248,7 +249,8 @@ impl Core for Doorman {
             }
         }
         if self.stop.load(Ordering::Relaxed) && !std::mem::replace(&mut self.is_stopping, true) {
-            self.link.send(ToShard::Drain(Duration::ZERO));
+            let departure = Departure { window: Duration::ZERO, shard: 0, shards: 1 };
+            self.link.send(ToShard::Drain(departure));
         }
         self.link.flush();
         Turn::Idle(Some(self.clock.now() + LOOK_UP))
