@@ -188,7 +188,7 @@ fn upgrade(head: &Head<'_>, request_id: RequestId, out: &mut Vec<u8>) -> Outcome
     let handshake = match check_upgrade(head) {
         Ok(handshake) => handshake,
         Err(error) => {
-            error.answer(out);
+            error.answer(head.method == "HEAD", out);
             return refused("bad_handshake");
         }
     };

@@ -64,8 +64,9 @@ impl UpgradeError {
         }
     }
 
-    /// Appends the whole answer.
-    pub fn answer(self, out: &mut Vec<u8>) {
+    /// Appends the whole answer. `head_only`: the request was a `HEAD`, so the body is left out
+    /// (RFC 9110 section 9.3.2).
+    pub fn answer(self, head_only: bool, out: &mut Vec<u8>) {
         let (status, body) = (self.status(), self.message());
         // RFC 6455 section 4.4 and RFC 9110 section 15.5.22: say what is spoken here.
         let (option, spoken) = match self {
@@ -76,9 +77,10 @@ impl UpgradeError {
         let _ = write!(
             out,
             "HTTP/1.1 {status} {}\r\nConnection: close{option}\r\nContent-Type: text/html\r\n\
-             Content-Length: {}\r\n{spoken}\r\n{body}",
+             Content-Length: {}\r\n{spoken}\r\n{}",
             reason_phrase(status),
-            body.len()
+            body.len(),
+            if head_only { "" } else { body }
         );
     }
 
@@ -192,7 +194,7 @@ mod tests {
         let mut out = Vec::new();
         match check_upgrade(&head) {
             Ok(handshake) => switching_protocols(&handshake, RequestId::new(ID), &mut out),
-            Err(error) => error.answer(&mut out),
+            Err(error) => error.answer(head.method == "HEAD", &mut out),
         }
         String::from_utf8(out).unwrap()
     }
@@ -248,10 +250,11 @@ mod tests {
 
     #[test]
     fn another_method_or_protocol_is_refused_as_captured() {
-        for method in ["POST", "HEAD", "OPTIONS"] {
-            let expected = refused("405 Method Not Allowed", "Invalid HTTP method");
+        let expected = refused("405 Method Not Allowed", "Invalid HTTP method");
+        for method in ["POST", "OPTIONS"] {
             assert_eq!(answer(method, &[]), expected);
         }
+        assert_eq!(Some(&*answer("HEAD", &[])), expected.strip_suffix("Invalid HTTP method"));
         for line in ["Upgrade: h2c", "Upgrade:", "Upgrade: websocket/13", "Upgrade: xwebsocket"] {
             let expected = refused("400 Bad Request", "Invalid Upgrade header");
             assert_eq!(answer("GET", &[("Upgrade", line)]), expected, "{line}");
