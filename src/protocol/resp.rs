@@ -156,7 +156,7 @@ fn measure(input: &[u8], limits: ReplyLimits) -> Result<Option<usize>, RespError
     let mut missing = [0_usize; DEPTH_MAX + 1];
     missing[0] = 1;
     let mut depth = 0;
-    let mut values = 0;
+    let mut values = 1;
     let mut at = 0;
     loop {
         while missing[depth] == 0 {
@@ -180,7 +180,7 @@ fn measure(input: &[u8], limits: ReplyLimits) -> Result<Option<usize>, RespError
             }
             at += content;
         }
-        values += 1 + header.children;
+        values += header.children;
         if values > limits.values_max as u64 {
             return Err(RespError::TooMany);
         }
@@ -313,6 +313,9 @@ mod tests {
         assert!(matches!(one(b"$999999999999999999\r\n"), Err(RespError::TooLong { .. })));
         assert!(matches!(one(b"$9999999999999999999999\r\n"), Err(RespError::Malformed(_))));
         assert_eq!(one(b"*1001\r\n"), Err(RespError::TooMany));
+        assert_eq!(one(b"*1000\r\n"), Err(RespError::TooMany));
+        let most = [&b"*999\r\n"[..], &b":1\r\n".repeat(999)].concat();
+        assert!(matches!(one(&most), Ok(Some(Reply::Array(values))) if values.len() == 999));
         assert_eq!(one(b"*999999999999999999\r\n"), Err(RespError::TooMany));
         assert_eq!(one(&b"*1\r\n".repeat(100_000)), Err(RespError::TooDeep));
         for wire in [&b"$-2\r\n"[..], b"$+1\r\n", b"$\r\n", b"*x\r\n", b"HTTP/1.1 400\r\n", b":1\n"]
