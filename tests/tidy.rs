@@ -261,7 +261,9 @@ fn lost_files(sources: &[Source]) -> Vec<String> {
     let paths: BTreeSet<&str> = sources.iter().map(|source| source.path.as_str()).collect();
     let is_root = |path: &str| {
         let direct = path.matches('/').count() == 1;
-        matches!(path, "src/lib.rs" | "src/main.rs") || (direct && !path.starts_with("src/"))
+        // The program of the fuzz targets is a package of its own.
+        let is_crate = ["src/lib.rs", "src/main.rs", "tests/fuzz/libfuzzer.rs"].contains(&path);
+        is_crate || (direct && !path.starts_with("src/"))
     };
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| !is_root(&source.path)) {
@@ -477,5 +479,8 @@ mod each_rule_is_seen_to_fail {
         let test = ("tests/a.rs", "mod support;");
         assert!(lost(&[test, support, ("tests/support/redis.rs", "")]).is_empty());
         assert_eq!(lost(&[test, support, ("tests/support/lost.rs", "")]).len(), 1);
+        let fuzzer = ("tests/fuzz/libfuzzer.rs", "mod targets;");
+        assert!(lost(&[fuzzer, ("tests/fuzz/targets/mod.rs", "")]).is_empty());
+        assert_eq!(lost(&[fuzzer, ("tests/fuzz/lost/mod.rs", "")]).len(), 1);
     }
 }
