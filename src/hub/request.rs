@@ -238,7 +238,11 @@ fn event_stream(head: &Head<'_>, exchange: Exchange, out: &mut Vec<u8>) -> Outco
     };
     let purpose = match head.method {
         "GET" => Purpose::EventStream { exchange, wish: Wish(stream) },
-        "HEAD" => Purpose::Answer { exchange, bytes: stream_head(&exchange) },
+        "HEAD" => {
+            let mut bytes = Vec::new();
+            exchange.event_stream_head(&mut bytes);
+            Purpose::Answer { exchange, bytes }
+        }
         _ => {
             let mut bytes = Vec::new();
             exchange.cannot(head, &mut bytes);
@@ -246,15 +250,6 @@ fn event_stream(head: &Head<'_>, exchange: Exchange, out: &mut Vec<u8>) -> Outco
         }
     };
     Outcome::Authenticate { token, purpose }
-}
-
-/// The head of an event stream's answer without its first chunk, for `HEAD`.
-fn stream_head(exchange: &Exchange) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    exchange.event_stream(&mut bytes);
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
-    bytes.truncate(end.map_or(bytes.len(), |end| end + 4));
-    bytes
 }
 
 /// The parameters of a query, decoded.

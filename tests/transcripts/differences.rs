@@ -29,6 +29,7 @@ pub enum Instead {
 /// Every difference.
 pub fn differences() -> Vec<Difference> {
     let mut all = requests();
+    all.extend(upgrades());
     all.extend(frames());
     all.extend(events());
     all
@@ -43,8 +44,7 @@ fn difference(
     Difference { case, steps, reason, instead }
 }
 
-fn requests() -> Vec<Difference> {
-    let bad_request = || answer("HTTP/1.1 400 Bad Request", &[("connection", "close")], "");
+fn upgrades() -> Vec<Difference> {
     vec![
         difference(
             "ws-version-8",
@@ -65,6 +65,26 @@ fn requests() -> Vec<Difference> {
                 Instead::Receive(1, Unit::End),
             ],
         ),
+        difference(
+            "ws-no-connection-header",
+            (2, 2),
+            "an upgrade that is not taken ends the connection: a proxy that looks at `Upgrade` \
+             alone has a tunnel now",
+            vec![unknown_channel(), Instead::Receive(1, Unit::End)],
+        ),
+        difference(
+            "ws-http10",
+            (2, 2),
+            "RFC 9110 section 7.8: an `Upgrade` in HTTP/1.0 is ignored, because proxies that do \
+             not know it pass it on",
+            vec![unknown_channel(), Instead::Receive(1, Unit::End)],
+        ),
+    ]
+}
+
+fn requests() -> Vec<Difference> {
+    let bad_request = || answer("HTTP/1.1 400 Bad Request", &[("connection", "close")], "");
+    vec![
         difference(
             "http-expect",
             (2, 2),
@@ -194,6 +214,19 @@ fn events() -> Vec<Difference> {
 
 fn answer(status_line: &str, headers: &[(&str, &str)], body: &str) -> Instead {
     Instead::Receive(1, Unit::Answer(Answer::new(status_line, headers, body)))
+}
+
+fn unknown_channel() -> Instead {
+    answer(
+        "HTTP/1.1 400 Bad Request",
+        &[
+            ("access-control-allow-origin", "*"),
+            ("connection", "close"),
+            ("content-type", "application/json"),
+            ("x-request-id", "a UUID"),
+        ],
+        r#"{"error":"Unknown channel requested"}"#,
+    )
 }
 
 fn open_event_stream() -> Instead {

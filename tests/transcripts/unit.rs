@@ -65,8 +65,11 @@ impl Answer {
         }
         let free = ["date", "x-powered-by", "keep-alive", "transfer-encoding", "content-length"];
         headers.retain(|name, _| !free.contains(&name.as_str()));
-        // What HTTP/1.1 means without it.
-        headers.retain(|name, value| !(name == "connection" && value == "keep-alive"));
+        // What HTTP/1.1 means without it; and that an event stream ends with its connection here,
+        // which clients see for themselves.
+        let is_stream = headers.get("content-type").is_some_and(|it| it == "text/event-stream");
+        let means_nothing = |value: &str| is_stream || value == "keep-alive";
+        headers.retain(|name, value| name != "connection" || !means_nothing(value));
         Answer { status_line: response.status_line, headers, body }
     }
 

@@ -121,15 +121,20 @@ impl Exchange {
     }
 
     /// 200 and the first chunk of an event stream. What follows are chunks of [`sse`]; the
-    /// connection carries no further request. `X-Accel-Buffering` makes nginx pass events on at
-    /// once.
+    /// connection carries no further request, and says so.
     pub fn event_stream(&self, out: &mut Vec<u8>) {
+        Self { keep_alive: false, ..*self }.event_stream_head(out);
+        out.extend_from_slice(sse::GREETING);
+    }
+
+    /// The head of an event stream's answer, for `HEAD`. `X-Accel-Buffering` makes nginx pass
+    /// events on at once.
+    pub fn event_stream_head(&self, out: &mut Vec<u8>) {
         self.begin(200, out);
         out.extend_from_slice(
             b"Content-Type: text/event-stream\r\nCache-Control: private, no-store\r\n\
               X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n",
         );
-        out.extend_from_slice(sse::GREETING);
     }
 
     fn begin(&self, status: u16, out: &mut Vec<u8>) {
@@ -287,8 +292,9 @@ mod tests {
     #[test]
     fn an_event_stream_begins_with_its_greeting() {
         let got = answer("GET /", "", |exchange, _, out| exchange.event_stream(out));
-        let rest = "Content-Type: text/event-stream\r\nCache-Control: private, no-store\r\n\
-                    X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:)\n\r\n";
+        let rest = "Connection: close\r\nContent-Type: text/event-stream\r\n\
+                    Cache-Control: private, no-store\r\nX-Accel-Buffering: no\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n3\r\n:)\n\r\n";
         assert_eq!(got, expected("200 OK", rest));
     }
 }

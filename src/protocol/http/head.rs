@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Query;
+use super::authority::{is_authority, is_authority_of_url};
 use crate::config::limits::Limits;
 
 /// Reads one request head from the front of `bytes`.
@@ -121,15 +122,20 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the connection may carry another request after the answer (RFC 9112 section 9.3).
-    /// HTTP/1.0 connections are always closed: no client of ours needs more.
+    /// HTTP/1.0 connections are always closed: no client of ours needs more. So are those on which
+    /// an upgrade was as much as mentioned: a proxy that looks at `Upgrade` alone may pass on
+    /// everything that follows unread, and nothing of that may be a request.
     pub fn keep_alive(&self) -> bool {
-        self.version_minor == 1 && !self.lists("connection", "close")
+        let mentions_upgrade = self.header("upgrade").is_some();
+        self.version_minor == 1 && !mentions_upgrade && !self.lists("connection", "close")
     }
 
-    /// Whether the client asks to leave HTTP: an `Upgrade` header that `Connection` names (RFC 9110
-    /// section 7.8). An `Upgrade` header alone is ignored, as Node ignores it.
+    /// Whether the client asks to leave HTTP: an `Upgrade` header that `Connection` names, in
+    /// HTTP/1.1 (RFC 9110 section 7.8). An `Upgrade` header alone is ignored, as Node ignores it.
     pub fn upgrade_requested(&self) -> bool {
-        self.header("upgrade").is_some() && self.lists("connection", "upgrade")
+        self.version_minor == 1
+            && self.header("upgrade").is_some()
+            && self.lists("connection", "upgrade")
     }
 
     /// Whether a comma-separated header lists a word, in any letter case.
@@ -144,7 +150,7 @@ impl<'a> Head<'a> {
         let mut hosts = self.headers("host");
         match (hosts.next(), hosts.next()) {
             (None, _) if self.version_minor == 0 => Ok(()),
-            (Some(host), None) if host.iter().all(|&byte| is_host_byte(byte)) => Ok(()),
+            (Some(host), None) if str::from_utf8(host).is_ok_and(is_authority) => Ok(()),
             _ => Err(HeadError::Host),
         }
     }
@@ -242,25 +248,26 @@ fn is_other_version(bytes: &[u8]) -> bool {
     }
 }
 
-/// Splits a request target into raw path and raw query (RFC 9112 section 3.2).
+/// Splits a request target into raw path and raw query (RFC 9112 section 3.2). `CONNECT` asks for
+/// a tunnel, which nobody gets here, so that it has no target that could be meant.
 fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, &'a str), HeadError> {
-    let target = target.split_once('#').map_or(target, |(before, _)| before);
-    let local = if target.starts_with('/') {
-        target
-    } else if let Some((_, after)) = target.split_once("://").filter(|(scheme, _)| {
-        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-    }) {
-        after.find(['/', '?']).map_or("/", |at| &after[at..])
-    } else if target == "*" && method == "OPTIONS" {
-        target
-    } else {
+    if method == "CONNECT" || !target.is_ascii() {
         return Err(HeadError::Target);
+    }
+    let target = target.split_once('#').map_or(target, |(before, _)| before);
+    let is_local = target.starts_with('/') || (target == "*" && method == "OPTIONS");
+    let local = match is_local {
+        true => target,
+        false => behind_authority(target).ok_or(HeadError::Target)?,
     };
     let (path, query) = local.split_once('?').unwrap_or((local, ""));
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// The bytes of `uri-host [ ":" port ]` (RFC 3986 section 3.2.2).
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+/// What stands behind the host of an absolute URL.
+fn behind_authority(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    (is_http && is_authority_of_url(authority)).then_some(local)
 }

@@ -4,6 +4,7 @@
 //! There are no request bodies, so there is nothing to frame but heads. What two readers could
 //! understand differently is refused and the connection closed (RFC 9112 section 11.2).
 
+mod authority;
 mod credentials;
 mod exchange;
 mod handshake;
