@@ -1,7 +1,7 @@
 //! A client's socket that shows every byte and never waits for ever.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +46,15 @@ impl Socket {
         let result = match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes.as_ref()),
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()),
+        };
+        let _ = result;
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn shut(&mut self) {
+        let result = match &mut self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
         let _ = result;
     }
