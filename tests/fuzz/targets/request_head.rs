@@ -171,10 +171,9 @@ fn is_ours(parts: &Parts<'_>) -> bool {
         let named = parts.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
         named.map(|(_, value)| *value).collect()
     };
-    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
     let has_host = match &values("host")[..] {
         [] => parts.minor == 0,
-        [host] => host.iter().all(is_host),
+        [host] => std::str::from_utf8(host).is_ok_and(is_host),
         _ => false,
     };
     let has_no_body = values("transfer-encoding").is_empty()
@@ -185,11 +184,36 @@ fn is_ours(parts: &Parts<'_>) -> bool {
         };
     let target = parts.target.split('#').next().unwrap_or_default();
     let lower = target.to_ascii_lowercase();
+    let url = ["http://", "https://"].iter().find_map(|scheme| lower.strip_prefix(scheme));
+    let host = url.and_then(|rest| rest.split(['/', '?']).next());
     let has_target = target.starts_with('/')
-        || lower.starts_with("http://")
-        || lower.starts_with("https://")
+        || host.is_some_and(|host| is_host(host) && !host.is_empty() && !host.starts_with(':'))
         || target == "*" && parts.method == "OPTIONS";
-    methods.split(' ').any(|method| method == parts.method) && has_host && has_no_body && has_target
+    let is_plain = parts.target.is_ascii() && parts.method != "CONNECT";
+    methods.split(' ').any(|method| method == parts.method)
+        && has_host
+        && has_no_body
+        && has_target
+        && is_plain
+}
+
+/// RFC 3986 section 3.2: an IPv6 address in brackets or a name, then perhaps a port.
+fn is_host(text: &str) -> bool {
+    let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
+    let (host, port) = colon.map_or((text, ":"), |colon| text.split_at(colon));
+    let is_sign = |char: char| char.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(char);
+    let is_name = || {
+        let mut parts = host.split('%');
+        let plain = parts.next().is_some_and(|part| part.chars().all(is_sign));
+        let mut encoded = parts.map(|part| {
+            let digits = part.bytes().take(2).filter(u8::is_ascii_hexdigit).count();
+            digits == 2 && part.chars().all(is_sign)
+        });
+        plain && encoded.all(|is_fine| is_fine)
+    };
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    port[1..].chars().all(|char| char.is_ascii_digit()) && address.map_or_else(is_name, is_address)
 }
 
 /// What becomes of an accepted head.
