@@ -54,6 +54,13 @@ impl Bell {
     pub fn awake(&self) {
         self.watch.awake();
     }
+
+    /// Forgets earlier rings, for a consumer that waits for the descriptor itself and not for its
+    /// edge. Look for messages afterwards: one of the rings may have been for the latest.
+    pub fn clear(&self) {
+        // It would block if there was none.
+        let _ = rustix::io::read(&self.descriptor, &mut [0_u8; 8]);
+    }
 }
 
 impl AsFd for Bell {

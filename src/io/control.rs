@@ -168,12 +168,10 @@ impl ControlCore {
         }
     }
 
-    /// Does what the decisions ask for. True if there was anything.
-    fn act(&mut self, now: Moment) -> bool {
+    /// Does what the decisions ask for. A question makes the database's next deadline due at once.
+    fn act(&mut self, now: Moment) {
         self.control.flush();
-        let effects = self.control.take_effects();
-        let acted = !effects.is_empty();
-        for effect in effects {
+        for effect in self.control.take_effects() {
             match effect {
                 Effect::ToShard(shard, message) => {
                     if let Some(link) = self.links.get_mut(shard) {
@@ -185,7 +183,6 @@ impl ControlCore {
                 Effect::Report { waiting } => self.report(&waiting, now),
             }
         }
-        acted
     }
 
     fn render(&mut self, shards: &[ShardMetrics], waiting: &[(usize, QuestionId)]) {
@@ -254,6 +251,9 @@ impl ControlCore {
     }
 
     fn hear_signals(&mut self, now: Moment) -> bool {
+        if !self.ready.iter().any(|readiness| readiness.key == SIGNALS_KEY) {
+            return false;
+        }
         let signals = self.signals.take();
         if signals == 0 {
             return false;
@@ -298,7 +298,7 @@ impl Core for ControlCore {
         }
         self.hear_redis(now);
         self.hear_database(now);
-        busy |= self.act(now);
+        self.act(now);
         busy |= self.tell_redis(now);
         for link in &mut self.links {
             link.flush();

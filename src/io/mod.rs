@@ -9,6 +9,7 @@ pub mod door;
 pub mod driver;
 pub mod listener;
 pub mod mesh;
+pub mod moderation;
 pub mod poller;
 pub mod postgres;
 pub mod process;

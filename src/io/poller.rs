@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::fs::Timespec;
 
 /// An epoll instance with its buffer of events.
@@ -63,10 +63,7 @@ impl Poller {
     /// returns how many events there are to [`Poller::take`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.events.clear();
-        let timeout = timeout.map(|time| Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: time.subsec_nanos().into(),
-        });
+        let timeout = timeout.map(timespec);
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(count) => Ok(count),
             Err(rustix::io::Errno::INTR) => Ok(0),
@@ -92,5 +89,29 @@ impl Poller {
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
+    }
+}
+
+/// Waits until one of two descriptors is readable, `timeout` is over, or a signal came.
+///
+/// # Errors
+/// The kernel refuses to wait.
+pub fn wait_for_either(
+    one: BorrowedFd<'_>,
+    other: Option<BorrowedFd<'_>>,
+    timeout: Duration,
+) -> io::Result<()> {
+    let watched = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
+    let mut both = [watched(one), watched(other.unwrap_or(one))];
+    match poll(&mut both, Some(&timespec(timeout))) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
     }
 }

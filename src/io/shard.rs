@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::bell::Bell;
 use super::clock::Clock;
@@ -9,7 +11,8 @@ use super::door::{Door, SentAway};
 use super::driver::{Core, Turn};
 use super::listener::{Accepted, ClientSocket, Listener, Received, Trouble};
 use super::mesh::ControlLink;
-use super::poller::{Poller, Readiness};
+use super::moderation::Moderation;
+use super::poller::{self, Poller, Readiness};
 use crate::hub::message::{ConnectionId, ToShard};
 use crate::hub::moment::Moment;
 use crate::hub::shard::{Shard, Socket};
@@ -19,6 +22,9 @@ use crate::log::{self, Sparingly};
 const LISTENER_KEY: u64 = u64::MAX;
 const BELL_KEY: u64 = u64::MAX - 1;
 const COMPANION_KEY: u64 = u64::MAX - 3;
+
+/// Below it: a connection. From here on: what the core itself waits for, and the drivers.
+const OWN_KEYS: u64 = COMPANION_KEY;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 512;
@@ -45,6 +51,7 @@ pub struct ShardCore<S = ClientSocket> {
     /// Connections with more to read than they were allowed at a time, and whether their end is
     /// announced.
     unread: VecDeque<(ConnectionId, bool)>,
+    moderation: Moderation,
     complaints: Sparingly,
     ending: bool,
 }
@@ -68,6 +75,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
             clock,
             scratch: vec![0; SCRATCH_BYTES],
             unread: VecDeque::new(),
+            moderation: Moderation::default(),
             complaints: Sparingly::default(),
             ending: false,
         })
@@ -85,6 +93,35 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
     pub fn is_companion_ready(&self, events: usize) -> bool {
         let mut ready = (0..events).filter_map(|index| self.poller.take(index));
         ready.any(|readiness| readiness.key == COMPANION_KEY)
+    }
+
+    /// [`Core::wait`] for a core that has `companion` beside it, as [`ShardCore::accompany`] says.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn wait_beside(
+        &mut self,
+        companion: Option<&Poller>,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        let pause = self.moderation.pause(self.clock.now());
+        match (pause, timeout) {
+            (_, Some(Duration::ZERO)) | (None, _) => self.poller.wait(timeout),
+            (Some(pause), timeout) => {
+                self.await_mail(companion, timeout.map_or(pause, |timeout| timeout.min(pause)))?;
+                self.poller.wait(Some(Duration::ZERO))
+            }
+        }
+    }
+
+    /// Sleeps until something comes through the mesh, or for the companion.
+    fn await_mail(&self, companion: Option<&Poller>, timeout: Duration) -> io::Result<()> {
+        let bell = self.link.bell();
+        bell.clear();
+        if self.link.has_mail() {
+            return Ok(());
+        }
+        poller::wait_for_either(bell.as_fd(), companion.map(AsFd::as_fd), timeout)
     }
 
     fn ready(&mut self, readiness: Readiness) {
@@ -204,10 +241,15 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
 impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S> {
     fn turn(&mut self, events: usize) -> Turn {
         let began = self.clock.now();
+        let mut is_input = false;
         for index in 0..events {
             if let Some(readiness) = self.poller.take(index) {
+                is_input |= is_of_client(readiness.key);
                 self.ready(readiness);
             }
+        }
+        if is_input {
+            self.moderation.found(began);
         }
         for _ in 0..self.unread.len() {
             if let Some((id, hung_up)) = self.unread.pop_front() {
@@ -243,6 +285,10 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
         &mut self.poller
     }
 
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        self.wait_beside(None, timeout)
+    }
+
     fn bell(&self) -> &Bell {
         self.link.bell()
     }
@@ -250,4 +296,8 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
     fn has_mail(&self) -> bool {
         self.link.has_mail()
     }
+}
+
+fn is_of_client(key: u64) -> bool {
+    key < OWN_KEYS || key == LISTENER_KEY
 }

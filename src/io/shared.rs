@@ -87,7 +87,7 @@ impl Core for SharedCore {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let events = self.shard.wait(timeout)?;
+        let events = self.shard.wait_beside(Some(self.control.poller()), timeout)?;
         if self.shard.is_companion_ready(events) {
             self.control_events = self.control.wait(Some(Duration::ZERO))?;
         }
