@@ -45,7 +45,16 @@
 //!   event and knows nothing of labels.
 //! * *The control core is a value with `turn()` too.* Its Redis and Postgres connections are plain
 //!   descriptors in its own epoll instance, so that both drivers run the very same code, nothing is
-//!   ever cancelled in mid-read, and one thread could turn both a shard and the control core.
+//!   ever cancelled in mid-read.
+//! * *One thread may turn both a shard and the control core* ([`io::shared`]). Where they share a
+//!   processor anyway (on one or two), a hand-over between threads is a sleep and a wake-up more
+//!   for every event, and that was most of what a quiet `home` stream cost.
+//! * *The glommio driver lingers in `epoll_wait` before it sleeps in the ring* ([`io::driver`]). A
+//!   sleep in the ring takes eight system calls; only a core that stays quiet goes there.
+//! * *Reading clients is moderated* ([`io::moderation`]), as a network card moderates its
+//!   interrupts; what comes through the mesh never is.
+//! * *Several events for one socket leave in one write* (`hub::shard::gathering`) when more of them
+//!   are waiting in the mesh.
 
 // Tests may unwrap; nothing that came from outside is ever unwrapped elsewhere.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
