@@ -163,6 +163,16 @@ impl Interest {
         self.entry(channel).map(|entry| entry.shards).unwrap_or_default()
     }
 
+    /// The shards that a message on `channel` is for. Whoever has wanted it since its `UNSUBSCRIBE`
+    /// went out hears what comes after the next `SUBSCRIBE`: what Redis still sends before that
+    /// would be followed by a gap.
+    pub fn audience(&self, channel: &Channel) -> ShardSet {
+        match self.entry(channel) {
+            Some(entry) if entry.state != State::Leaving => entry.shards,
+            _ => ShardSet::default(),
+        }
+    }
+
     /// The connection on which `channel` has been confirmed, if it has: every message published
     /// since then has come, or the connection has been lost meanwhile.
     pub fn confirmed_since(&self, channel: &Channel) -> Option<Epoch> {

@@ -79,8 +79,13 @@ impl Control {
         let Some(channel) = Channel::parse(name) else {
             return self.metrics.messages_ignored.add("unknown_channel");
         };
-        // A message for a channel that was just left: Redis had sent it already.
-        if self.interest.shards(&channel).is_empty() {
+        // A message for a channel that was just left: Redis had sent it already. A `kill` is never
+        // too early.
+        let is_heard = match channel.is_system() {
+            true => !self.interest.shards(&channel).is_empty(),
+            false => !self.interest.audience(&channel).is_empty(),
+        };
+        if !is_heard {
             return self.metrics.messages_ignored.add("nobody");
         }
         if channel.is_system() {
@@ -193,6 +198,13 @@ impl Control {
         }
     }
 
+    /// Nobody wants a channel any more: who comes next has not been there for what waits.
+    pub(super) fn forget_waiting(&mut self, channel: &Channel) {
+        for _ in self.events.queues.remove(channel).into_iter().flatten() {
+            self.metrics.messages_ignored.add("nobody");
+        }
+    }
+
     /// Keeps a channel's queue within its bound while the database is slow: the oldest statuses are
     /// withheld unjudged, so that what needs no verdict (a `delete` above all) is never lost.
     fn make_room(&mut self, channel: &Channel) {
@@ -218,5 +230,92 @@ impl Control {
         let body = parsed.body(wants, verdict.as_ref().is_some_and(|verdict| verdict.annotates()));
         let delivery = Delivery { channel: channel.clone(), body, verdict, received };
         self.tell_shards_of(channel, &ToShard::Deliver(delivery));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::hub::control::Effect;
+    use crate::hub::interest::{Confirmation, Room};
+    use crate::hub::message::ToControl;
+    use crate::hub::question::{Answer, Question};
+    use crate::hub::stream::{Origin, PublicFeed};
+
+    const PUBLIC: Channel = Channel::Public(PublicFeed { origin: Origin::All, media: false });
+
+    /// A control core with one shard, and a channel that comes and goes.
+    struct Bench(Control);
+
+    impl Bench {
+        fn want(&mut self, is_wanted: bool) {
+            let wants = Wants { websocket: is_wanted, event_stream: false };
+            self.0.from_shard(0, ToControl::Want { channel: PUBLIC, wants });
+        }
+
+        /// Redis is told what to do, and does it.
+        fn settle(&mut self) {
+            for _ in 0..2 {
+                let room = Room { keys: Some(9), subscriptions: 9 };
+                let batch = self.0.interest_mut().next_batch(Moment(0), room);
+                for channel in batch.subscribe {
+                    let name = channel.redis_name();
+                    self.0.redis_confirmed(name.as_bytes(), Confirmation::Subscribed);
+                }
+                for channel in batch.unsubscribe {
+                    let name = channel.redis_name();
+                    self.0.redis_confirmed(name.as_bytes(), Confirmation::Unsubscribed);
+                }
+            }
+        }
+
+        fn publish(&mut self, id: u64) {
+            let account = r#"{"id":"5","username":"a","acct":"a@b"}"#;
+            let text =
+                format!(r#"{{"event":"update","payload":{{"id":"{id}","account":{account}}}}}"#);
+            self.0.redis_message(PUBLIC.redis_name().as_bytes(), &Bytes::from(text));
+        }
+
+        /// Every question is answered: nobody blocks anybody. How many deliveries go out.
+        fn judge(&mut self) -> usize {
+            let mut delivered = 0;
+            loop {
+                let effects = self.0.take_effects();
+                if effects.is_empty() {
+                    return delivered;
+                }
+                for effect in effects {
+                    match effect {
+                        Effect::Ask(number, Question::Filters(_)) => {
+                            self.0.answered(number, Ok(Answer::Filters(Vec::new())));
+                        }
+                        Effect::Ask(number, _) => {
+                            self.0.answered(number, Ok(Answer::Accounts(Vec::new())));
+                        }
+                        Effect::ToShard(_, ToShard::Deliver(_)) => delivered += 1,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_back_to_a_channel_gets_nothing_from_before() {
+        let mut bench = Bench(Control::new(&Limits::default(), 1));
+        bench.want(true);
+        bench.settle();
+        bench.publish(1);
+        assert_eq!(bench.judge(), 1);
+        bench.publish(2);
+        // The last reader leaves while that is being judged, and comes back later.
+        bench.want(false);
+        bench.settle();
+        bench.want(true);
+        bench.settle();
+        assert_eq!(bench.judge(), 0, "the event before a gap");
+        bench.publish(4);
+        assert_eq!(bench.judge(), 1);
     }
 }

@@ -240,6 +240,9 @@ impl Control {
     fn want(&mut self, shard: usize, channel: &Channel, wants: Wants) {
         if wants.is_empty() {
             let is_last = self.interest.unwant(channel, shard);
+            if is_last {
+                self.forget_waiting(channel);
+            }
             // From here on a `filters_changed` may be missed.
             if let Channel::System(account) = channel
                 && is_last

@@ -51,6 +51,30 @@ fn an_entry_is_small() {
 }
 
 #[test]
+fn who_comes_while_a_channel_is_being_left_is_in_the_audience_of_the_next_subscription_only() {
+    let mut interest = settled(1, Moment(0));
+    let audience = |interest: &Interest| interest.audience(&home(0)).iter().count();
+    assert_eq!(audience(&interest), 1);
+    interest.unwant(&home(0), 0);
+    let leave = interest.next_batch(Moment(0), ALL);
+    assert_eq!(leave.unsubscribe, [home(0)]);
+    interest.want(&home(0), 0);
+    // Redis has not read the `UNSUBSCRIBE` yet, and goes on sending.
+    assert_eq!((audience(&interest), interest.shards(&home(0)).iter().count()), (0, 1));
+    confirm(&mut interest, &leave);
+    let join = interest.next_batch(Moment(0), ALL);
+    assert_eq!(join.subscribe, [home(0)]);
+    // The first message may be read together with the confirmation, and behind it.
+    confirm(&mut interest, &join);
+    assert_eq!(audience(&interest), 1);
+    // Wanted again before anything was sent: nothing has happened.
+    interest.unwant(&home(0), 0);
+    interest.want(&home(0), 0);
+    assert!(interest.next_batch(Moment(0), ALL).is_empty());
+    assert_eq!(audience(&interest), 1);
+}
+
+#[test]
 fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     let mut interest = Interest::new(&limits(512));
     assert!(interest.want(&home(1), 0));
