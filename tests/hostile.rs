@@ -7,5 +7,11 @@ mod support;
 
 #[path = "hostile/descriptors.rs"]
 mod descriptors;
+#[path = "hostile/limits.rs"]
+mod limits;
 #[path = "hostile/observer.rs"]
 mod observer;
+#[path = "hostile/subscriptions.rs"]
+mod subscriptions;
+#[path = "hostile/unopened.rs"]
+mod unopened;

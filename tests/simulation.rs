@@ -18,6 +18,8 @@ mod ledger;
 mod parser;
 #[path = "simulation/phases.rs"]
 mod phases;
+#[path = "simulation/pressure.rs"]
+mod pressure;
 #[path = "simulation/redis.rs"]
 mod redis;
 #[path = "simulation/script.rs"]

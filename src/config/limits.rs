@@ -159,6 +159,10 @@ limits! {
     /// Subscriptions of one connection. The web client holds about ten; a column per hashtag some
     /// dozens.
     subscriptions_max: usize = 256, 1..=65_536;
+    /// Times that a WebSocket client may subscribe or unsubscribe from one ping to the next. What
+    /// people open is some dozens in that time. Each hashtag that nobody else reads costs Redis a
+    /// subscription and a key that lives for 18 minutes; a list costs Postgres a query.
+    subscription_changes_max: usize = 1024, 16..=65_535;
     /// Bytes of a hashtag as the client wrote it. Mastodon's own names end at some hundred
     /// characters.
     tag_bytes_max: usize = 1024, 64..=64 * 1024;
@@ -281,6 +285,7 @@ relations! {
     tag_bytes_max <= message_bytes_max: "a tag arrives in a message";
     tag_bytes_max <= head_bytes_max: "a tag arrives in a request line";
     subscribed_renew_secs <= subscribed_expire_secs: "a key must be renewed before it expires";
+    subscriptions_max <= subscription_changes_max: "one must be able to open them all";
     query_secs_max <= question_secs_max: "a client must not give up before its query does";
     question_batch_max <= questions_waiting_max: "a batch is taken from those that wait";
     reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";

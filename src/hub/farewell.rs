@@ -78,6 +78,8 @@ farewells! {
         1008,
         "Too many subscriptions",
     ), Info;
+    /// It subscribed and unsubscribed without end.
+    SubscribingTooFast = "subscribing_too_fast", Close::Code(1008, "Subscribing too fast"), Info;
     /// The request was answered and the connection is not kept.
     Answered = "answered", Close::Silent, Trace;
     /// No complete request head in time.

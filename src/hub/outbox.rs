@@ -27,6 +27,8 @@ pub struct Outbox {
     progress: Moment,
     /// The kernel has not been asked yet: more frames are being gathered.
     pub is_held: bool,
+    /// The kernel had no memory to take anything; it is going to be asked again.
+    pub is_starved: bool,
 }
 
 impl Outbox {
@@ -34,7 +36,14 @@ impl Outbox {
     pub fn new(frame: Frame, sent: usize, now: Moment) -> Outbox {
         debug_assert!(sent < frame.len());
         let bytes = frame.len();
-        Outbox { frames: VecDeque::from([frame]), sent, bytes, progress: now, is_held: false }
+        Outbox {
+            frames: VecDeque::from([frame]),
+            sent,
+            bytes,
+            progress: now,
+            is_held: false,
+            is_starved: false,
+        }
     }
 
     /// Adds a frame, unless that goes over a bound.

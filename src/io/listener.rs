@@ -205,8 +205,8 @@ fn sent(attempt: impl Fn(SendFlags) -> rustix::io::Result<usize>) -> Sent {
     loop {
         return match attempt(SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(count) if count > 0 => Sent::Bytes(count),
-            // Out of memory for buffers counts as a client that takes nothing for now.
-            Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Blocked,
+            Ok(_) | Err(Errno::AGAIN) => Sent::Blocked,
+            Err(Errno::NOBUFS | Errno::NOMEM) => Sent::Starved,
             Err(Errno::INTR) => continue,
             Err(_) => Sent::Broken,
         };

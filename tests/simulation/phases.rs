@@ -349,7 +349,7 @@ fn gathering_ends_with_whatever_message_comes_last_and_never_goes_over_a_bound()
 
 #[test]
 fn a_reader_who_takes_nothing_is_sent_away_however_often_it_caught_up() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(Limits { subscription_changes_max: 65_535, ..Limits::default() });
     let mut guest = bench.websocket(100, "user");
     for _ in 0..500 {
         for _ in 0..3 {

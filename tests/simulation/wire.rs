@@ -17,6 +17,8 @@ pub struct Wire {
     pub bite: usize,
     /// The server was refused and waits to hear that there is room.
     pub blocked: bool,
+    /// The kernel has no memory: it takes nothing, and will not say when it has again.
+    pub starved: bool,
     /// The client is gone: sending fails.
     pub broken: bool,
     /// The server has said that nothing more comes.
@@ -41,6 +43,7 @@ impl Wire {
             capacity,
             bite,
             blocked: false,
+            starved: false,
             broken: false,
             shut: false,
             closed: false,
@@ -61,6 +64,9 @@ impl Socket for FakeSocket {
         assert!(!bytes.is_empty(), "sent nothing");
         if wire.broken {
             return Sent::Broken;
+        }
+        if wire.starved {
+            return Sent::Starved;
         }
         let count = bytes.len().min(wire.capacity - wire.bytes.len()).min(wire.bite);
         if count == 0 {

@@ -58,6 +58,8 @@ pub enum Sent {
     Bytes(usize),
     /// None now; [`writable`](super::Shard::writable) will be called.
     Blocked,
+    /// None now, because the kernel has no memory: nothing will say when it has again.
+    Starved,
     /// The socket is broken.
     Broken,
 }
@@ -178,8 +180,10 @@ impl<S: Socket> Connection<S> {
             match self.socket.send(rest) {
                 Sent::Bytes(count) => sent += count,
                 Sent::Broken => return Err(Farewell::SocketError),
-                Sent::Blocked => {
-                    self.outbox = Some(Box::new(Outbox::new(frame.clone(), sent, now)));
+                refused @ (Sent::Blocked | Sent::Starved) => {
+                    let mut outbox = Outbox::new(frame.clone(), sent, now);
+                    outbox.is_starved = refused == Sent::Starved;
+                    self.outbox = Some(Box::new(outbox));
                     return Ok(true);
                 }
             }
@@ -194,8 +198,9 @@ impl<S: Socket> Connection<S> {
         self.outbox = Some(Box::new(outbox));
     }
 
-    /// Sends from the outbox until it is empty or the kernel refuses.
-    pub(super) fn flush(&mut self, now: Moment) -> Result<(), Farewell> {
+    /// Sends from the outbox until it is empty or the kernel refuses. `Ok(true)`: it has become
+    /// starved.
+    pub(super) fn flush(&mut self, now: Moment) -> Result<bool, Farewell> {
         while let Some(outbox) = &mut self.outbox {
             let mut parts = [&[][..]; WRITE_PARTS_MAX];
             let count = outbox.next(&mut parts);
@@ -206,10 +211,11 @@ impl<S: Socket> Connection<S> {
                     }
                 }
                 Sent::Blocked => break,
+                Sent::Starved => return Ok(!std::mem::replace(&mut outbox.is_starved, true)),
                 Sent::Broken => return Err(Farewell::SocketError),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// How the client is served, if it is.
@@ -232,6 +238,8 @@ impl<S: Socket> Connection<S> {
 #[derive(Default)]
 pub struct Subscriptions {
     bits: u16,
+    /// How often the client has asked for a change since the last ping.
+    changes: u16,
     /// Hashtags and lists, in the order in which they were opened.
     #[allow(clippy::box_collection)]
     named: Option<Box<Vec<Named>>>,
@@ -279,6 +287,17 @@ impl Subscriptions {
             self.named = None;
         }
         Some(gone)
+    }
+
+    /// The client asks for a change. Returns how often it has since the last ping.
+    pub(super) fn count_change(&mut self) -> usize {
+        self.changes = self.changes.saturating_add(1);
+        self.changes.into()
+    }
+
+    /// A new period begins in which changes are counted.
+    pub(super) fn forget_changes(&mut self) {
+        self.changes = 0;
     }
 
     /// How many streams are open.

@@ -106,7 +106,14 @@ impl<S: Socket> Shard<S> {
             }
             return;
         }
-        match ClientMessage::parse(text, self.settings.limits.tag_bytes_max) {
+        let limits = &self.settings.limits;
+        let message = ClientMessage::parse(text, limits.tag_bytes_max);
+        if !matches!(message, ClientMessage::Ignored)
+            && connection.subscriptions.count_change() > limits.subscription_changes_max
+        {
+            return self.end(id, Farewell::SubscribingTooFast, now);
+        }
+        match message {
             ClientMessage::Ignored => {}
             ClientMessage::Subscribe(wish) => self.subscribe_wish(id, wish, now),
             ClientMessage::Unsubscribe(wish) => self.unsubscribe_wish(id, wish, now),

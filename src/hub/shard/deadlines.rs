@@ -19,13 +19,15 @@ pub enum Kind {
     Question,
     /// Any progress of a blocked outbox.
     Blocked,
+    /// Another attempt to write, after the kernel had no memory.
+    Starved,
     /// The client's close frame.
     Closing,
     /// The client's end.
     Lingering,
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 
 /// A deadline that has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,5 +1,7 @@
 //! What happens by itself as time goes by: pings, comments, deadlines.
 
+use std::time::Duration;
+
 use super::Shard;
 use super::connection::{Phase, Socket};
 use super::deadlines::{Expired, Kind};
@@ -7,6 +9,9 @@ use super::stopping::STOPPING_STEP;
 use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, ToControl};
 use crate::hub::moment::Moment;
+
+/// How long an outbox waits that the kernel had no memory for.
+pub(super) const STARVED_PAUSE: Duration = Duration::from_millis(100);
 
 impl<S: Socket> Shard<S> {
     /// Lets time pass. Call it at [`Shard::next_tick`] at the latest.
@@ -52,6 +57,7 @@ impl<S: Socket> Shard<S> {
         if !std::mem::take(&mut connection.heard) {
             return self.end(id, Farewell::PingTimeout, now);
         }
+        connection.subscriptions.forget_changes();
         let ping = self.ping.clone();
         self.push(id, &ping, now);
     }
@@ -68,8 +74,10 @@ impl<S: Socket> Shard<S> {
     fn expire(&mut self, expired: Expired, now: Moment) {
         let id = expired.connection;
         let Some(connection) = self.slots.get(id) else { return };
-        if expired.kind == Kind::Blocked {
-            return self.look_at_blocked(id, now);
+        match expired.kind {
+            Kind::Blocked => return self.look_at_blocked(id, now),
+            Kind::Starved => return self.feed_starved(id, now),
+            _ => {}
         }
         if connection.stamp != expired.stamp {
             return;
@@ -83,7 +91,7 @@ impl<S: Socket> Shard<S> {
                 self.question_expired(id, now);
             }
             Kind::Question => self.wait_expired(id, now),
-            Kind::Blocked => {}
+            Kind::Blocked | Kind::Starved => {}
         }
     }
 
@@ -106,6 +114,20 @@ impl<S: Socket> Shard<S> {
         } else {
             self.watch_outbox(id, now);
         }
+    }
+
+    /// The kernel had no memory for an outbox: perhaps it has by now.
+    fn feed_starved(&mut self, id: ConnectionId, now: Moment) {
+        let outbox = self.slots.get_mut(id).and_then(|connection| connection.outbox.as_mut());
+        if outbox.is_some_and(|outbox| std::mem::take(&mut outbox.is_starved)) {
+            self.writable(id, now);
+        }
+    }
+
+    /// Has a starved outbox written again in a while.
+    pub(super) fn ask_again(&mut self, id: ConnectionId, now: Moment) {
+        let expired = Expired { kind: Kind::Starved, connection: id, stamp: 0 };
+        self.deadlines.set(now, STARVED_PAUSE, expired);
     }
 
     /// Has the outbox looked at when it may have been blocked for too long.

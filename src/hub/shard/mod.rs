@@ -54,6 +54,7 @@ use connection::{Connection, Phase};
 use deadlines::{Deadlines, Expired, Kind, Sweep};
 use delivery::Fanout;
 use gathering::Gathering;
+use keeping::STARVED_PAUSE;
 use slots::Slots;
 
 /// The connections of one core.
@@ -178,8 +179,9 @@ impl<S: Socket> Shard<S> {
         self.metrics.outbox_connections -= u64::from(emptied);
         match flushed {
             Err(farewell) => self.end(id, farewell, now),
-            Ok(()) if emptied => self.shut_if_flushed(id),
-            Ok(()) => {}
+            Ok(_) if emptied => self.shut_if_flushed(id),
+            Ok(true) => self.ask_again(id, now),
+            Ok(false) => {}
         }
     }
 
@@ -268,9 +270,13 @@ impl<S: Socket> Shard<S> {
             Ok(false) => {}
             Ok(true) => {
                 self.metrics.outbox_connections += 1;
+                let is_starved = connection.outbox.as_ref().is_some_and(|one| one.is_starved);
                 // One deadline however often the outbox comes and goes.
                 if !std::mem::replace(&mut connection.is_watched, true) {
                     self.watch_outbox(id, now);
+                }
+                if is_starved {
+                    self.ask_again(id, now);
                 }
             }
             Err(farewell) => self.end(id, farewell, now),
@@ -291,6 +297,7 @@ impl<S: Socket> Shard<S> {
             Kind::KeepAlive => limits.keep_alive_secs_max,
             Kind::Question => limits.question_secs_max,
             Kind::Blocked => limits.outbox_blocked_secs_max,
+            Kind::Starved => STARVED_PAUSE,
             Kind::Closing => limits.closing_secs_max,
             Kind::Lingering => limits.linger_secs_max,
         };

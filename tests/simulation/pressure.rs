@@ -1,0 +1,72 @@
+//! One shard alone, and clients or a kernel that press it.
+
+use std::time::Duration;
+
+use trunkline::config::Limits;
+use trunkline::hub::stream::Channel;
+use trunkline::protocol::ids::AccountId;
+
+use super::parser::{Heard, masked};
+use super::phases::{Bench, Guest};
+
+fn frame(bench: &mut Bench, guest: &Guest, opcode: u8, payload: &[u8]) {
+    let mut bytes = Vec::new();
+    masked(opcode, payload, [1, 2, 3, 4], &mut bytes);
+    bench.say(guest, &bytes);
+}
+
+fn texts(heard: &[Heard]) -> usize {
+    heard.iter().filter(|one| matches!(one, Heard::Text(_))).count()
+}
+
+#[test]
+fn what_the_kernel_had_no_memory_for_is_sent_when_it_has_again() {
+    for is_gathered in [false, true] {
+        let mut bench = Bench::new();
+        let mut guests: Vec<Guest> = (0..4).map(|_| bench.websocket(10_000, "user")).collect();
+        guests[0].wire.borrow_mut().starved = true;
+        for id in 0..3 {
+            bench.deliver(id, is_gathered && id < 2);
+        }
+        bench.pass(Duration::from_secs(3));
+        for guest in &mut guests[1..] {
+            assert_eq!(texts(&bench.hear(guest)), 3, "the others do not wait");
+        }
+        assert!(guests[0].wire.borrow().bytes.is_empty());
+        guests[0].wire.borrow_mut().starved = false;
+        bench.pass(Duration::from_millis(200));
+        assert_eq!(texts(&bench.hear(&mut guests[0])), 3);
+    }
+}
+
+#[test]
+fn who_changes_subscriptions_without_end_is_sent_away_and_who_takes_time_is_not() {
+    let limits = Limits { subscription_changes_max: 300, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let change = |bench: &mut Bench, guest: &Guest, number: usize| {
+        let kind = ["subscribe", "unsubscribe"][number % 2];
+        let text = format!(r#"{{"type":"{kind}","stream":"direct"}}"#);
+        frame(bench, guest, 1, text.as_bytes());
+    };
+    let mut patient = bench.websocket(100_000, "user");
+    for number in 0..1000 {
+        change(&mut bench, &patient, number);
+        bench.pass(Duration::from_millis(120));
+        if bench.hear(&mut patient).contains(&Heard::Ping) {
+            frame(&mut bench, &patient, 10, b"");
+        }
+    }
+    let is_gone = patient.wire.borrow().shut || patient.wire.borrow().closed;
+    assert!(!is_gone, "{:?}", bench.shard.metrics_mut().farewells);
+    let mut hasty = bench.websocket(100_000, "user");
+    for number in 0..300 {
+        change(&mut bench, &hasty, number);
+    }
+    assert_eq!(bench.hear(&mut hasty), []);
+    bench.told();
+    change(&mut bench, &hasty, 300);
+    let heard = bench.hear(&mut hasty);
+    assert_eq!(heard, [Heard::Close(Some(1008))]);
+    assert_eq!(bench.shard.metrics_mut().farewells.get("subscribing_too_fast"), 1);
+    assert_eq!(bench.shard.registry().readers(&Channel::Home(AccountId(1))).len(), 1);
+}
