@@ -40,7 +40,7 @@ fn figure(report: &Value, key: &str) -> f64 {
 
 #[test]
 fn every_scenario_runs_to_its_end_and_finds_every_delivery() {
-    let mut world = World::start();
+    let mut world = World::with(|builder| builder.env("TRUNKLINE_DRAIN_SECS", "2"));
     world.fixture().users(0..=59);
     let pid = world.server.process().id().to_string();
     let pid = pid.as_str();
@@ -67,4 +67,9 @@ fn every_scenario_runs_to_its_end_and_finds_every_delivery() {
 
     let soak = ["--clients", CLIENTS, "--rate", "100", "--secs", "1", "--churn", "20"];
     assert!(figure(&report(&world, "soak", &soak), "churned") > 0.0);
+
+    let stop = report(&world, "stop", &[&both[..], &["--pid", pid, "--secs", "2"]].concat());
+    assert_eq!(figure(&stop, "ended_closed_with_1001"), 30.0);
+    assert_eq!(figure(&stop, "ended_the_response_ended"), 30.0);
+    assert_eq!(world.server.wait().code(), Some(0));
 }

@@ -78,6 +78,13 @@ impl Spent {
     }
 }
 
+/// Whether a process is gone, or only waits for its parent to hear of its end.
+pub fn has_ended(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    matches!(state, None | Some("Z" | "X"))
+}
+
 fn cpu_nanos(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; fields 14 and 15 are the 12th and 13th behind it.

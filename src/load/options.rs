@@ -18,6 +18,7 @@ Scenarios:
   storm    everybody leaves and comes back at once
   slow     some readers stop reading: do the others notice?
   soak     clients come and go while events flow: does anything grow?
+  stop     the server is told to stop: are clients sent away evenly, and does it end in time?
   plot     --plot FILE REPORT...: latencies of runs, from their JSON reports
 
 Where:
@@ -39,7 +40,7 @@ What:
   --rate R             events a second (default 1 for fanout, 1000 for home)
   --outstanding N      home: no rate, but so many deliveries on their way at a time
   --events N           how many events
-  --secs S             how long (default 20; soak 60)
+  --secs S             how long (default 20; soak 60); stop: TRUNKLINE_DRAIN_SECS of the server
   --keyword WORD       put this word into every text, for readers who filter it
   --churn R            soak: connections that leave and come back a second (default 10)
   --slow N             slow: how many readers stop (default one in 100)

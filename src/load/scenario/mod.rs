@@ -5,6 +5,7 @@ mod hold;
 mod home;
 mod slow;
 mod soak;
+mod stop;
 mod storm;
 
 use super::ground::{Ground, Phase};
@@ -23,6 +24,7 @@ pub fn run(name: &str, options: Options) -> Result<Report, String> {
         "storm" => storm::run(options),
         "slow" => slow::run(options),
         "soak" => soak::run(options),
+        "stop" => stop::run(options),
         other => Err(format!("there is no scenario {other}")),
     }
 }
