@@ -11,11 +11,11 @@ mod instance;
 #[path = "clients/streams.rs"]
 mod streams;
 
-use client::{Client, Script, show_everything};
+use client::{Client, show_everything};
 use instance::instance;
 use serde_json::{Value, json};
 use streams::{Stream, event_streams, streams};
-use support::{ServerBuilder, User, World};
+use support::{Script, ServerBuilder, User, World};
 
 /// A close frame without a status code, as JavaScript and Python show it.
 const NO_STATUS: u16 = 1005;
@@ -97,7 +97,7 @@ fn a_browser_gets_every_event_stream_across_origins_and_is_ended_by_kill() {
 #[test]
 fn the_demonstration_moves_in_a_browser_without_errors() {
     let server = ServerBuilder::bare().arguments(&["demo", "--rate", "60"]).start();
-    let mut script = Script::start("demonstration.mjs", &[&server.url("http")], &[]);
+    let mut script = Script::start("clients/demonstration.mjs", &[&server.url("http")], &[]);
     script.wait();
     let lines = script.lines();
     assert_eq!(lines.last(), Some(&json!({"content": true})), "{lines:?}");
