@@ -175,7 +175,8 @@ fn listen(config: &Config, shards: usize) -> Result<Listeners, BootError> {
         crate::config::Listen::Tcp(address) => address.to_string(),
         crate::config::Listen::Unix(path) => path.display().to_string(),
     };
-    Listeners::bind(&config.listen, shards).map_err(|error| BootError::Listen(address, error))
+    Listeners::bind(&config.listen, shards, config.limits.unacknowledged_secs_max)
+        .map_err(|error| BootError::Listen(address, error))
 }
 
 /// How a core ended.

@@ -5,13 +5,19 @@
 
 mod support;
 
+#[path = "hostile/absent.rs"]
+mod absent;
 #[path = "hostile/descriptors.rs"]
 mod descriptors;
 #[path = "hostile/limits.rs"]
 mod limits;
 #[path = "hostile/observer.rs"]
 mod observer;
+#[path = "hostile/stalled.rs"]
+mod stalled;
 #[path = "hostile/subscriptions.rs"]
 mod subscriptions;
 #[path = "hostile/unopened.rs"]
 mod unopened;
+#[path = "hostile/vanished.rs"]
+mod vanished;

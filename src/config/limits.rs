@@ -171,6 +171,10 @@ limits! {
     ping_interval_secs: Duration = secs(30);
     /// Seconds between two `:thump` comments of an event stream; the contract says 15.
     thump_interval_secs: Duration = secs(15);
+    /// Seconds for which a client may acknowledge nothing of what was sent before the kernel gives it
+    /// up. Dead readers of event streams, who never say anything themselves, are found by it within
+    /// 90 seconds: this, a `:thump`, and the kernel's own rounding.
+    unacknowledged_secs_max: Duration = secs(60);
     /// Seconds from our close frame to the client's before the socket is closed anyway; Node waits
     /// 30.
     closing_secs_max: Duration = secs(30);
@@ -294,6 +298,13 @@ relations! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dead_readers_of_event_streams_are_found_within_90_seconds() {
+        let limits = Limits::DEFAULT;
+        let found = limits.thump_interval_secs + limits.unacknowledged_secs_max;
+        assert!(found <= secs(80), "{found:?} and the kernel's rounding");
+    }
 
     #[test]
     fn all_shards_together_have_what_the_process_has() {

@@ -54,6 +54,8 @@ farewells! {
     AccountEnded = "account_ended", Close::WithoutCode, Info;
     /// It answered no ping.
     PingTimeout = "ping_timeout", Close::Silent, Info;
+    /// The kernel has given it up: it acknowledged nothing for too long.
+    Unreachable = "unreachable", Close::Silent, Info;
     /// Its outbox went over its bound of bytes or frames.
     OutboxFull = "outbox_full", Close::Code(1013, "Too slow, come back later"), Info;
     /// The kernel refused every byte for too long.

@@ -23,10 +23,6 @@ use crate::hub::shard::{Sent, Socket};
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// How long the kernel may wait for a client to acknowledge what was sent: dead readers of event
-/// streams, which never send anything themselves, are found within this and one `:thump`.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
-
 /// The mode of a Unix socket: whoever may enter its directory may connect (configuration.md,
 /// `SOCKET`).
 const UNIX_SOCKET_MODE: u32 = 0o666;
@@ -51,10 +47,14 @@ pub struct ClientSocket(OwnedFd);
 
 impl Listeners {
     /// Binds for `shards` shards. Errors name what is wrong: the address is in use, not ours, not
-    /// allowed.
-    pub fn bind(listen_on: &Listen, shards: usize) -> io::Result<Listeners> {
+    /// allowed. `unacknowledged_max`: how long the kernel may wait for a client to acknowledge.
+    pub fn bind(
+        listen_on: &Listen,
+        shards: usize,
+        unacknowledged_max: Duration,
+    ) -> io::Result<Listeners> {
         match listen_on {
-            Listen::Tcp(address) => bind_tcp(*address, shards),
+            Listen::Tcp(address) => bind_tcp(*address, shards, unacknowledged_max),
             Listen::Unix(path) => bind_unix(path, shards),
         }
     }
@@ -143,6 +143,8 @@ pub enum Received {
     Blocked,
     /// The client will send no more, or the socket is broken.
     Ended,
+    /// The client has acknowledged nothing for too long.
+    Unreachable,
 }
 
 impl ClientSocket {
@@ -154,6 +156,9 @@ impl ClientSocket {
                 Ok((count, _)) => Received::Bytes(count),
                 Err(Errno::AGAIN) => Received::Blocked,
                 Err(Errno::INTR) => continue,
+                Err(Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::NETUNREACH) => {
+                    Received::Unreachable
+                }
                 Err(_) => Received::Ended,
             };
         }
@@ -213,7 +218,12 @@ fn sent(attempt: impl Fn(SendFlags) -> rustix::io::Result<usize>) -> Sent {
     }
 }
 
-fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Listeners> {
+fn bind_tcp(
+    address: SocketAddr,
+    shards: usize,
+    unacknowledged_max: Duration,
+) -> io::Result<Listeners> {
+    let unacknowledged_millis = u32::try_from(unacknowledged_max.as_millis()).unwrap_or(u32::MAX);
     // With SO_REUSEPORT a second server of the same user would silently take half of the clients. A
     // socket without it finds out whether anybody is there.
     let probe = tcp_socket(address)?;
@@ -229,7 +239,7 @@ fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Listeners> {
         sockopt::set_socket_reuseport(&socket, true)?;
         // What is accepted inherits both (tcp(7)): two system calls less for each client.
         sockopt::set_tcp_nodelay(&socket, true)?;
-        sockopt::set_tcp_user_timeout(&socket, UNACKNOWLEDGED_MAX.as_millis() as u32)?;
+        sockopt::set_tcp_user_timeout(&socket, unacknowledged_millis)?;
         bind(&socket, &address)?;
         listen(&socket, BACKLOG)?;
         sockets.push(Listener { socket });
@@ -279,29 +289,30 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECS: Duration = Duration::from_secs(7);
     use crate::io::poller;
 
     #[test]
     fn a_port_in_use_is_an_error_although_ports_are_shared() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let first = Listeners::bind(&Listen::Tcp(any), 2).unwrap();
+        let first = Listeners::bind(&Listen::Tcp(any), 2, SECS).unwrap();
         let taken = first.address.parse().unwrap();
-        let error = Listeners::bind(&Listen::Tcp(taken), 2).err().unwrap();
+        let error = Listeners::bind(&Listen::Tcp(taken), 2, SECS).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn clients_sockets_inherit_what_the_listener_was_told() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let listeners = Listeners::bind(&Listen::Tcp(any), 1).unwrap();
+        let listeners = Listeners::bind(&Listen::Tcp(any), 1, SECS).unwrap();
         let _client = std::net::TcpStream::connect(&listeners.address).unwrap();
         let listener = &listeners.sockets[0];
         poller::wait_for_either(listener.as_fd(), None, Duration::from_secs(60)).unwrap();
         let accepted = listener.accept();
         let Accepted::Socket(socket) = accepted else { panic!("nobody has come") };
         assert!(sockopt::tcp_nodelay(&socket).unwrap());
-        let millis = UNACKNOWLEDGED_MAX.as_millis() as u32;
-        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), millis);
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 7000);
     }
 
     #[test]
@@ -311,10 +322,10 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("socket");
         let listen_on = Listen::Unix(path.clone());
-        let first = Listeners::bind(&listen_on, 1).unwrap();
-        assert!(Listeners::bind(&listen_on, 1).is_err());
+        let first = Listeners::bind(&listen_on, 1, SECS).unwrap();
+        assert!(Listeners::bind(&listen_on, 1, SECS).is_err());
         drop(first);
-        let second = Listeners::bind(&listen_on, 1).unwrap();
+        let second = Listeners::bind(&listen_on, 1, SECS).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         drop(second);
         std::fs::remove_dir_all(&directory).unwrap();

@@ -146,6 +146,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
             match socket.as_ref().receive(&mut self.scratch) {
                 Received::Blocked => return,
                 Received::Ended => return self.shard.ended(id, self.clock.now()),
+                Received::Unreachable => return self.shard.unreachable(id, self.clock.now()),
                 Received::Bytes(count) => {
                     let Some(bytes) = self.scratch.get_mut(..count) else { return };
                     if !self.shard.receive(id, bytes, self.clock.now()) {

@@ -172,7 +172,8 @@ impl Echo {
     pub fn start<P: Path>(driver: Driver, limits: Limits) -> Echo {
         let clock = Clock::start();
         let any = Listen::Tcp("127.0.0.1:0".parse().expect("an address"));
-        let mut listeners = Listeners::bind(&any, 1).expect("listen");
+        let mut listeners =
+            Listeners::bind(&any, 1, Limits::DEFAULT.unacknowledged_secs_max).expect("listen");
         let listener = listeners.sockets.remove(0);
         let port = listeners.address.rsplit(':').next().and_then(|port| port.parse().ok());
         let (mut links, bell, mut control_links) = mesh(1, &limits).expect("make a mesh");

@@ -45,6 +45,13 @@ impl Observer {
         ticks / rustix::param::clock_ticks_per_second() as f64
     }
 
+    /// Resident memory of the process.
+    pub fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
+    }
+
     /// The numbers of the process's descriptors.
     pub fn descriptors(&self) -> Vec<u64> {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();

@@ -165,6 +165,11 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// The client acknowledges nothing any more: the kernel has given it up.
+    pub fn unreachable(&mut self, id: ConnectionId, now: Moment) {
+        self.end(id, Farewell::Unreachable, now);
+    }
+
     /// The socket takes bytes again.
     pub fn writable(&mut self, id: ConnectionId, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
