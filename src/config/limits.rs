@@ -171,9 +171,9 @@ limits! {
     ping_interval_secs: Duration = secs(30);
     /// Seconds between two `:thump` comments of an event stream; the contract says 15.
     thump_interval_secs: Duration = secs(15);
-    /// Seconds for which a client may acknowledge nothing of what was sent before the kernel gives it
-    /// up. Dead readers of event streams, who never say anything themselves, are found by it within
-    /// 90 seconds: this, a `:thump`, and the kernel's own rounding.
+    /// Seconds for which a client may acknowledge nothing of what was sent before the kernel gives
+    /// it up. Dead readers of event streams, who never say anything themselves, are found by it
+    /// within 90 seconds: this, a `:thump`, and the kernel's own rounding.
     unacknowledged_secs_max: Duration = secs(60);
     /// Seconds from our close frame to the client's before the socket is closed anyway; Node waits
     /// 30.

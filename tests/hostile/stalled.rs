@@ -1,5 +1,5 @@
-//! Clients that stop reading: the others get everything in order, memory stays within the bound that
-//! the limits add up to, and then they are sent away.
+//! Clients that stop reading: the others get everything in order, memory stays within the bound
+//! that the limits add up to, and then they are sent away.
 
 use serde_json::json;
 
