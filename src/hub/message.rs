@@ -101,7 +101,7 @@ pub enum ToControl {
     Pulse,
     /// The answer to [`ToShard::TakeMetrics`].
     Metrics(Box<ShardMetrics>),
-    /// Every client has been sent away.
+    /// Every client has been sent away and is gone.
     Drained,
 }
 

@@ -35,6 +35,9 @@ const CONGESTED_PAUSE: Duration = Duration::from_millis(1);
 /// process ends anyway.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the threads and sockets of a large server may take to go after that.
+const TEARDOWN_MAX: Duration = Duration::from_secs(2);
+
 /// The control core with its surroundings.
 pub struct ControlCore {
     control: Control,
@@ -266,7 +269,7 @@ impl ControlCore {
         log::info("Stopping: sending clients away", &[("secs", window.as_secs_f64().into())]);
         self.ends_at = Some(now + window + DRAIN_GRACE);
         self.control.begin_drain(window);
-        let told = self.service_manager.tell_stopping(window + DRAIN_GRACE);
+        let told = self.service_manager.tell_stopping(window + DRAIN_GRACE + TEARDOWN_MAX);
         self.complain_of_service_manager(told, now);
         false
     }

@@ -88,7 +88,7 @@ fn systemd_hears_ready_once_when_every_shard_accepts_and_stopping_with_the_time_
         stopping.push(listener.receive(Duration::from_secs(30)).expect("a message"));
     }
     let stopping = stopping.concat();
-    assert!(stopping.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=4000000\n"), "{stopping}");
+    assert!(stopping.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=6000000\n"), "{stopping}");
     assert!(!stopping.contains("READY=1"), "{stopping}");
     drop(websocket);
     server.wait();

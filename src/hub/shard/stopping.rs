@@ -45,12 +45,19 @@ impl<S: Socket> Shard<S> {
         if let Some(overdue) = overdue {
             self.leaving.clear();
             self.send_all_away(overdue >= LAST_WORDS_MAX, now);
-        } else if self.clients() == 0 {
-            self.send_all_away(false, now);
         }
-        if self.slots.len() == 0 && !std::mem::replace(&mut self.is_drain_told, true) {
+        if !self.is_drain_told && self.is_nobody_awaited() {
+            self.is_drain_told = true;
             self.outgoing.push(ToControl::Drained);
         }
+    }
+
+    /// Nobody is connected but some who have asked for nothing. They hold no server, and are served
+    /// until the last shard is empty: whoever asks there whether the server is ready is told.
+    fn is_nobody_awaited(&self) -> bool {
+        let everybody = (0..self.slots.capacity()).filter_map(|slot| self.slots.occupant(slot));
+        let mut others = everybody.filter_map(|id| self.slots.get(id));
+        self.clients() == 0 && others.all(|other| matches!(other.phase, Phase::Head(_)))
     }
 
     /// Everybody but those who have had their farewell, unless they have had it long enough.
