@@ -83,10 +83,19 @@ async fn linger(
     deadline: Option<Moment>,
     clock: Clock,
 ) -> io::Result<usize> {
-    let due = deadline.map_or(LINGER, |deadline| clock.until(deadline));
-    let events = core.wait(Some(due.min(LINGER)))?;
-    if events > 0 || due <= LINGER || core.has_mail() {
-        return Ok(events);
+    let until = clock.now() + LINGER;
+    let until = deadline.map_or(until, |deadline| deadline.min(until));
+    loop {
+        let events = core.wait(Some(clock.until(until)))?;
+        if events > 0 || core.has_mail() {
+            return Ok(events);
+        }
+        if clock.now() >= until {
+            break;
+        }
+    }
+    if deadline == Some(until) {
+        return Ok(0);
     }
     park(core, timer, deadline, clock).await
 }
