@@ -8,11 +8,13 @@
 //! print placeholders.
 
 use std::fmt::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
 use crate::hub::moment::Moment;
 
@@ -130,6 +132,9 @@ const LEVEL_AT_START: Level = if cfg!(test) { Level::Silent } else { Level::Info
 /// The least severe level that is written.
 static LEVEL: AtomicU8 = AtomicU8::new(LEVEL_AT_START as u8);
 
+/// See [`opened_anew`].
+static OUTPUT: OnceLock<Option<OwnedFd>> = OnceLock::new();
+
 /// Lines that could not be written.
 static LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
@@ -180,7 +185,12 @@ pub fn write(level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
     let name = rustix::system::uname();
     let host = name.nodename().to_string_lossy();
     let line = render(level, unix.as_millis(), &host, message, fields);
-    if !put(std::io::stdout(), line.as_bytes()) {
+    let anew = OUTPUT.get_or_init(|| opened_anew(std::io::stdout()));
+    let is_written = match anew {
+        Some(output) => put(output, line.as_bytes()),
+        None => put(std::io::stdout(), line.as_bytes()),
+    };
+    if !is_written {
         LINES_LOST.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -374,6 +384,17 @@ fn append_text(line: &mut String, text: &str) {
     line.push('"');
 }
 
+/// A pipe, opened once more so that writing to it never blocks. Asking first whether it has room is
+/// not enough: another core may take the room between the question and the write. The descriptor
+/// itself stays as it is, because others share it. `None` for what is no pipe, or cannot be opened:
+/// sockets say that they are full long before they are, and files never are.
+fn opened_anew(output: impl AsFd) -> Option<OwnedFd> {
+    let kind = FileType::from_raw_mode(fstat(&output).ok()?.st_mode);
+    let path = format!("/proc/self/fd/{}", output.as_fd().as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if kind == FileType::Fifo { open(path, flags, Mode::empty()).ok() } else { None }
+}
+
 /// One `write(2)`, and only if the descriptor would take the line at once.
 fn put(output: impl AsFd, line: &[u8]) -> bool {
     let mut descriptors = [PollFd::new(&output, PollFlags::OUT)];
@@ -459,6 +480,29 @@ mod tests {
         assert!(!put(&writer, b"line\n"));
         let full_disk = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         assert!(!put(&full_disk, b"line\n"));
+    }
+
+    #[test]
+    fn cores_that_write_at_once_never_wait_for_the_last_room_in_a_pipe() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let output = std::sync::Arc::new(opened_anew(&writer).unwrap());
+        let full = [b'x'; LINE_BYTES_MAX];
+        while put(&*output, &full) {}
+        let (done, finished) = std::sync::mpsc::channel();
+        for _ in 0..500 {
+            rustix::io::read(&reader, &mut [0; LINE_BYTES_MAX]).unwrap();
+            let start = std::sync::Arc::new(std::sync::Barrier::new(4));
+            for _ in 0..4 {
+                let (output, done, start) = (output.clone(), done.clone(), start.clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    done.send(put(&*output, &full)).unwrap();
+                });
+            }
+            let patience = Duration::from_secs(30);
+            let written = (0..4).filter(|_| finished.recv_timeout(patience).unwrap()).count();
+            assert_eq!(written, 1, "there was room for one");
+        }
     }
 
     #[test]

@@ -7,12 +7,16 @@ mod support;
 
 #[path = "hostile/absent.rs"]
 mod absent;
+#[path = "hostile/clock.rs"]
+mod clock;
 #[path = "hostile/descriptors.rs"]
 mod descriptors;
 #[path = "hostile/limits.rs"]
 mod limits;
 #[path = "hostile/observer.rs"]
 mod observer;
+#[path = "hostile/output.rs"]
+mod output;
 #[path = "hostile/stalled.rs"]
 mod stalled;
 #[path = "hostile/subscriptions.rs"]
