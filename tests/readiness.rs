@@ -40,7 +40,7 @@ fn await_missing(server: &Server, missing: &[&str]) -> Value {
 fn a_server_is_ready_again_when_redis_is_subscribed_to_everything_again() {
     let mut world = World::start();
     let whole = await_missing(&world.server, &[]);
-    let shards = json!({"turning": 2, "of": 2});
+    let shards = json!({"turning": 2, "accepting": 2, "of": 2});
     assert_eq!(
         (&whole["redis"], &whole["postgres"], &whole["shards"]),
         (&true.into(), &true.into(), &shards)

@@ -97,8 +97,11 @@ pub enum ToControl {
         /// Who waits for the answer.
         question: QuestionId,
     },
-    /// This shard turns: it accepts and serves.
-    Pulse,
+    /// This shard turns.
+    Pulse {
+        /// Everybody could be accepted since the last time.
+        is_accepting: bool,
+    },
     /// The answer to [`ToShard::TakeMetrics`].
     Metrics(Box<ShardMetrics>),
     /// Every client has been sent away and is gone.

@@ -30,8 +30,13 @@ pub struct Readiness {
 enum Life {
     /// It has not turned yet.
     Starting,
-    /// It has turned, and has given no sign of life for so many looks.
-    Turning { silent: usize },
+    Turning {
+        /// It has given no sign of life for so many looks.
+        silent: usize,
+        /// It could not accept somebody lately: so many signs of life have to come before that is
+        /// forgotten, so that readiness does not flicker.
+        troubled: usize,
+    },
     /// It has sent everybody away and is gone, as it should.
     Ended,
 }
@@ -73,6 +78,8 @@ pub struct Report {
     pub postgres: bool,
     /// Shards that turn.
     pub shards_turning: usize,
+    /// Shards that turn and have let in everybody lately.
+    pub shards_accepting: usize,
     /// Shards that should.
     pub shards: usize,
     /// Every shard accepts connections, or has.
@@ -100,16 +107,23 @@ impl Readiness {
         }
     }
 
-    /// A shard turns. True if that is news.
-    pub fn pulse(&mut self, shard: usize) -> bool {
-        let is_news = !self.is_turning(shard);
+    /// A shard turns, and has been able to accept everybody since its last pulse, or not. True if
+    /// that is news.
+    pub fn pulse(&mut self, shard: usize, is_accepting: bool) -> bool {
+        let before = (self.is_turning(shard), self.is_accepting(shard));
+        let trouble = self.pulses_missed_max;
         match self.shards.get_mut(shard) {
-            Some(Life::Ended) | None => false,
+            Some(Life::Ended) | None => return false,
             Some(life) => {
-                *life = Life::Turning { silent: 0 };
-                is_news
+                let troubled = match life {
+                    _ if !is_accepting => trouble,
+                    Life::Turning { troubled, .. } => troubled.saturating_sub(1),
+                    _ => 0,
+                };
+                *life = Life::Turning { silent: 0, troubled };
             }
         }
+        before != (self.is_turning(shard), self.is_accepting(shard))
     }
 
     /// A shard has nothing left to do.
@@ -122,10 +136,18 @@ impl Readiness {
     /// A shard turns, or need not any more.
     pub fn is_turning(&self, shard: usize) -> bool {
         match self.shards.get(shard) {
-            Some(Life::Turning { silent }) => *silent < self.pulses_missed_max,
+            Some(Life::Turning { silent, .. }) => *silent < self.pulses_missed_max,
             Some(Life::Ended) => true,
             Some(Life::Starting) | None => false,
         }
+    }
+
+    /// A shard turns, and nobody has been turned away lately because the kernel lacked something.
+    fn is_accepting(&self, shard: usize) -> bool {
+        let is_troubled = matches!(
+            self.shards.get(shard), Some(Life::Turning { troubled, .. }) if *troubled > 0
+        );
+        self.is_turning(shard) && !is_troubled
     }
 
     /// When to look next.
@@ -137,7 +159,7 @@ impl Readiness {
     pub fn look(&mut self, now: Moment) -> bool {
         self.next_look = now + self.look_interval;
         for life in &mut self.shards {
-            if let Life::Turning { silent } = life {
+            if let Life::Turning { silent, .. } = life {
                 *silent = silent.saturating_add(1);
             }
         }
@@ -187,11 +209,14 @@ impl Readiness {
         {
             self.redis = Redis::Subscribed;
         }
-        let turning = (0..self.shards.len()).filter(|shard| self.is_turning(*shard));
+        let shards = 0..self.shards.len();
+        let turning = shards.clone().filter(|shard| self.is_turning(*shard));
+        let accepting = shards.filter(|shard| self.is_accepting(*shard));
         Report {
             redis: matches!(self.redis, Redis::Subscribed),
             postgres: upstreams.postgres_connected && self.postgres.is_answering(now),
             shards_turning: turning.count(),
+            shards_accepting: accepting.count(),
             shards: self.shards.len(),
             has_started: !self.shards.contains(&Life::Starting),
             is_stopping: self.is_stopping,
@@ -226,6 +251,7 @@ impl Report {
             (!self.redis, "redis"),
             (!self.postgres, "postgres"),
             (!self.is_turning(), "shards"),
+            (self.shards_accepting < self.shards_turning, "accepting"),
             (self.is_stopping, "stopping"),
         ];
         parts.into_iter().filter_map(|(is_missing, part)| is_missing.then_some(part))
@@ -236,12 +262,13 @@ impl Report {
         let missing: Vec<String> = self.missing().map(|part| format!("\"{part}\"")).collect();
         format!(
             "{{\"ready\":{},\"missing\":[{}],\"redis\":{},\"postgres\":{},\
-             \"shards\":{{\"turning\":{},\"of\":{}}},\"stopping\":{}}}",
+             \"shards\":{{\"turning\":{},\"accepting\":{},\"of\":{}}},\"stopping\":{}}}",
             self.is_ready(),
             missing.join(","),
             self.redis,
             self.postgres,
             self.shards_turning,
+            self.shards_accepting,
             self.shards,
             self.is_stopping,
         )
@@ -261,7 +288,11 @@ impl fmt::Display for Report {
         let redis = if self.redis { "Redis subscribed" } else { "Redis not subscribed" };
         let postgres = if self.postgres { "Postgres answers" } else { "Postgres does not answer" };
         let (turning, shards) = (self.shards_turning, self.shards);
-        write!(formatter, "{redis}, {postgres}, {turning} of {shards} shards turning")
+        write!(formatter, "{redis}, {postgres}, {turning} of {shards} shards turning")?;
+        match turning.saturating_sub(self.shards_accepting) {
+            0 => Ok(()),
+            troubled => write!(formatter, ", {troubled} cannot let in clients"),
+        }
     }
 }
 
@@ -301,7 +332,7 @@ mod tests {
                 }
             }
             for shard in shards {
-                self.readiness.pulse(*shard);
+                self.readiness.pulse(*shard, true);
             }
             self.now = self.now + Duration::from_secs(1);
         }
@@ -338,9 +369,29 @@ mod tests {
         bench.second(&[0], Some(true));
         assert_eq!(bench.missing(), ["shards"]);
         assert_eq!(bench.report().shards_turning, 1);
-        assert!(bench.readiness.pulse(1), "news");
-        assert!(!bench.readiness.pulse(1), "no news");
+        assert!(bench.readiness.pulse(1, true), "news");
+        assert!(!bench.readiness.pulse(1, true), "no news");
         assert!(bench.report().is_ready());
+    }
+
+    #[test]
+    fn a_shard_that_turns_clients_away_makes_it_not_ready_and_does_not_starve_the_watchdog() {
+        let mut bench = Bench::ready();
+        assert!(bench.readiness.pulse(1, false), "news");
+        assert!(!bench.readiness.pulse(1, false), "no news");
+        assert_eq!(bench.missing(), ["accepting"]);
+        let report = bench.report();
+        assert!(report.is_turning() && report.has_started);
+        assert!(report.to_string().ends_with("2 of 2 shards turning, 1 cannot let in clients"));
+        for _ in 0..4 {
+            bench.second(&[0, 1], Some(true));
+            assert_eq!(bench.missing(), ["accepting"], "so soon");
+        }
+        assert!(bench.readiness.pulse(1, true), "news");
+        assert!(bench.report().is_ready());
+        bench.readiness.pulse(1, false);
+        bench.readiness.shard_ended(1);
+        assert_eq!(bench.report().shards_accepting, 2);
     }
 
     #[test]
@@ -412,13 +463,14 @@ mod tests {
             redis: true,
             postgres: false,
             shards_turning: 1,
+            shards_accepting: 1,
             shards: 2,
             has_started: true,
             is_stopping: false,
         };
         let expected = serde_json::json!({
             "ready": false, "missing": ["postgres", "shards"], "redis": true, "postgres": false,
-            "shards": {"turning": 1, "of": 2}, "stopping": false,
+            "shards": {"turning": 1, "accepting": 1, "of": 2}, "stopping": false,
         });
         let value: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!(value, expected);

@@ -129,6 +129,7 @@ mod tests {
             redis: true,
             postgres: true,
             shards_turning,
+            shards_accepting: shards_turning,
             shards: 2,
             has_started,
             is_stopping: false,

@@ -180,7 +180,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         let Some(id) = self.shard.admit(socket.into(), self.clock.now()) else { return };
         let Some(socket) = self.shard.socket(id) else { return };
         if let Err(error) = self.poller.add(socket.as_ref(), id.key()) {
-            self.shard.metrics_mut().accept_failures.add("epoll");
+            self.shard.cannot_accept("epoll");
             self.complain("Cannot watch a connection", &error);
             self.shard.ended(id, self.clock.now());
         }
@@ -201,7 +201,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
             }
         }
         door.pause(&self.poller, now);
-        self.shard.metrics_mut().accept_failures.add(trouble.label());
+        self.shard.cannot_accept(trouble.label());
         self.complain("Cannot accept a connection", error);
     }
 

@@ -82,6 +82,9 @@ fn a_door_that_cannot_be_opened_at_all_is_left_alone_until_it_can() {
     eventually("accepting fails", || {
         (observer.metric(FAILURES, "descriptors") > 0.0).then_some(())
     });
+    eventually("it is not ready for more", || {
+        (observer.metric("trunkline_ready", "") == 0.0).then_some(())
+    });
     let (failures, cpu_secs) = (observer.metric(FAILURES, ""), observer.cpu_secs());
     sleep(Duration::from_secs(3));
     // Two doors, pauses of 10 ms and twice as long each time; without pauses it is tens of
@@ -99,6 +102,9 @@ fn a_door_that_cannot_be_opened_at_all_is_left_alone_until_it_can() {
     for socket in &mut crowd {
         assert_eq!(socket.response().status, 200, "who has waited is served");
     }
+    eventually("it is ready again", || {
+        (observer.metric("trunkline_ready", "") == 1.0).then_some(())
+    });
 }
 
 #[test]

@@ -134,8 +134,8 @@ impl Control {
             ToControl::Scrape { question } => self.begin_scrape(shard, question),
             ToControl::Metrics(metrics) => self.collect(metrics),
             ToControl::AskReadiness { question } => self.want_report(shard, question),
-            ToControl::Pulse => {
-                let is_news = self.readiness.pulse(shard);
+            ToControl::Pulse { is_accepting } => {
+                let is_news = self.readiness.pulse(shard, is_accepting);
                 self.report_if(is_news);
             }
             ToControl::Drained => {

@@ -18,7 +18,8 @@ impl<S: Socket> Shard<S> {
     pub fn tick(&mut self, now: Moment) {
         if now >= self.next_pulse {
             self.next_pulse = now + self.settings.limits.pulse_interval_secs;
-            self.outgoing.push(ToControl::Pulse);
+            let is_accepting = std::mem::replace(&mut self.is_accepting, true);
+            self.outgoing.push(ToControl::Pulse { is_accepting });
         }
         while let Some(slots) = self.pings.due(now, self.slots.capacity()) {
             for slot in slots {

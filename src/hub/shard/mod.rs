@@ -79,6 +79,8 @@ pub struct Shard<S> {
     thumps: Sweep,
     /// When the control core is told again that the shard turns.
     next_pulse: Moment,
+    /// Nobody had to wait at the door since then for what the kernel lacked.
+    is_accepting: bool,
     drain: Option<Drain>,
     /// The control core has heard that everybody is gone.
     is_drain_told: bool,
@@ -111,6 +113,7 @@ impl<S: Socket> Shard<S> {
             pings,
             thumps,
             next_pulse: now,
+            is_accepting: true,
             drain: None,
             is_drain_told: false,
             scratch: Vec::new(),
@@ -130,6 +133,12 @@ impl<S: Socket> Shard<S> {
         self.metrics.sockets += 1;
         self.set_deadline(id, Kind::Head, now);
         Some(id)
+    }
+
+    /// Somebody could not be taken in, because the kernel lacks something.
+    pub fn cannot_accept(&mut self, lacking: &'static str) {
+        self.metrics.accept_failures.add(lacking);
+        self.is_accepting = false;
     }
 
     /// The socket of a connection, to register it for readiness.

@@ -349,7 +349,7 @@ impl World {
                 assert!(self.readers.remove(&account).is_some(), "leaves twice");
             }
             ToControl::Drained => assert!(!std::mem::replace(&mut self.is_drained, true)),
-            ToControl::Opened { .. } | ToControl::Pulse | ToControl::Metrics(_) => {}
+            ToControl::Opened { .. } | ToControl::Pulse { .. } | ToControl::Metrics(_) => {}
             question => self.questions.push(question),
         }
     }
@@ -393,6 +393,7 @@ fn report(is_ready: bool) -> Report {
         redis: is_ready,
         postgres: true,
         shards_turning: 1,
+        shards_accepting: 1,
         shards: 1,
         has_started: true,
         is_stopping: false,
