@@ -209,6 +209,18 @@ impl Server {
         })
     }
 
+    /// Waits until the path `/ready` misses exactly these parts; returns its body.
+    #[track_caller]
+    pub fn await_missing(&self, missing: &[&str]) -> serde_json::Value {
+        eventually(&format!("/ready misses {missing:?}"), || {
+            let response = self.get("/ready");
+            let body: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+            let status = if body["missing"] == serde_json::json!([]) { 200 } else { 503 };
+            assert_eq!(response.status, status, "{body}");
+            (body["missing"] == serde_json::json!(missing)).then_some(body)
+        })
+    }
+
     /// Everything that it has logged.
     pub fn log(&self) -> String {
         self.process.output()
