@@ -215,9 +215,13 @@ limits! {
     subscribed_expire_secs: Duration = secs(1080);
     /// Seconds of silence on a Redis connection before a PING, and again before it counts as lost.
     redis_silence_secs_max: Duration = secs(5);
-    /// Seconds for which subscriptions wait for the command connection, which sets their keys, when
-    /// the subscriber connection came first. Both usually stand within a millisecond.
-    redis_keys_secs_max: Duration = secs(1);
+    /// Seconds for which subscriptions wait for the command connection, which sets their keys, to
+    /// stand and to answer. Both usually take a millisecond; what is subscribed without its key gets
+    /// it later.
+    redis_keys_secs_max: Duration = Duration::from_millis(300);
+    /// Seconds after a refused key (Redis is out of memory, cannot save, is a replica) until it is
+    /// tried again: one command, and all keys once it is taken.
+    redis_refused_secs: Duration = secs(2);
     /// Seconds until a connection to one address of Redis stands, TLS and log-in included.
     redis_connect_secs_max: Duration = secs(5);
     /// Seconds for a host name to be looked up: two name servers of five seconds each.

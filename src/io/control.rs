@@ -194,6 +194,8 @@ impl ControlCore {
         let counted = self.control.metrics_mut();
         counted.redis_connected = redis.connected;
         counted.redis_gaps = redis.gaps;
+        counted.redis_commands_connected = redis.commands_connected;
+        counted.redis_refusals = redis.refusals;
         counted.pool_connections = pool.total as u64;
         counted.pool_idle = pool.idle as u64;
         counted.pool_waiting = pool.waiting as u64;

@@ -8,10 +8,15 @@
 //!    └──── RedisEvent: messages, confirmations, losses ◄── Redis::turn ◄─ both
 //! ```
 //!
+//! Events flow whether keys can be set or not: while Redis refuses them (`OOM`, `MISCONF`,
+//! `READONLY` …) or leaves them unanswered, subscriptions go on without, and all keys are set when
+//! it takes them again.
+//!
 //! What the events ask of the hub: [`RedisEvent::Lost`] → `Interest::connection_lost`,
 //! [`RedisEvent::KeysLost`] → `Interest::keys_lost`, [`RedisEvent::Confirmed`] →
 //! `Interest::confirmed`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +67,8 @@ pub enum RedisEvent {
         /// Why, for the log. Holds no secret.
         reason: String,
     },
-    /// The command connection is new: keys set before may be lost.
+    /// Keys are missing and can be set: the command connection is new, or Redis answers again, or
+    /// takes them again.
     KeysLost,
     /// Something for the log, told once until it changes: Redis cannot be reached, refuses the
     /// password, or the like. Holds no secret.
@@ -114,18 +120,32 @@ struct Ledger {
     prefix: Vec<u8>,
     /// Subscriptions and their ends that are not confirmed.
     subscriptions_awaited: usize,
-    /// Keys that are not confirmed.
-    keys_awaited: usize,
+    keys: Keys,
+    /// Before a key that was refused is tried again.
+    refused_pause: Duration,
     /// The last trouble that was told, until the subscriber connection stands.
     trouble: Option<String>,
     /// Sentinels know where to go when the server turns out to be no master.
     follows_sentinels: bool,
-    /// When a refusal was told last.
-    refusal: Option<Moment>,
     /// Why the subscriber connection must be given up.
     abandon_subscriber: Option<String>,
     /// Why both must be given up: the server is not the master any more.
     abandon_both: Option<String>,
+}
+
+/// The keys on their way.
+#[derive(Default)]
+struct Keys {
+    /// Those that are not confirmed, in the order of their replies.
+    awaited: VecDeque<Channel>,
+    /// Since when there are some and none was confirmed.
+    since: Option<Moment>,
+    /// For so long that subscriptions do not wait for them any more.
+    is_late: bool,
+    /// One that was refused, and when to try it again: when Redis takes it, it takes all.
+    refused: Option<(Channel, Moment)>,
+    /// When a refusal was told last.
+    told: Option<Moment>,
 }
 
 impl Redis {
@@ -154,6 +174,7 @@ impl Redis {
             commands: Link::new(&settings, Purpose::Commands, REDIS_KEY + 2),
             ledger: Ledger {
                 prefix: prefix.clone(),
+                refused_pause: limits.redis_refused_secs,
                 follows_sentinels: matches!(config.target, RedisTarget::Sentinel { .. }),
                 ..Ledger::default()
             },
@@ -192,6 +213,7 @@ impl Redis {
             subscriber.abandon(reason, now, &mut |event| ledger.on_subscriber(event, now, sink));
         }
         self.await_keys(now);
+        self.try_refused(now);
     }
 
     /// Gives the command connection a while when the subscriber connection came first.
@@ -206,19 +228,45 @@ impl Redis {
         if is_over || self.commands.is_standing() {
             self.keys_awaited_until = None;
         }
+        let keys = &mut self.ledger.keys;
+        if !keys.awaited.is_empty() {
+            let since = *keys.since.get_or_insert(now);
+            keys.is_late |= now >= since + self.keys_patience;
+        }
+    }
+
+    /// Sets a key again that was refused, once in a while.
+    fn try_refused(&mut self, now: Moment) {
+        let keys = &mut self.ledger.keys;
+        if let Some((channel, at)) = &mut keys.refused
+            && *at <= now
+            && keys.awaited.is_empty()
+            && self.commands.is_standing()
+        {
+            *at = now + retry_pause(self.ledger.refused_pause);
+            let channel = channel.clone();
+            self.set_keys(&[channel]);
+        }
     }
 
     /// When [`Redis::turn`] is to be called again even if nothing is ready; the past means at once.
     pub fn next_deadline(&self) -> Option<Moment> {
+        let keys = &self.ledger.keys;
+        let late_at = keys.since.filter(|_| !keys.is_late).map(|since| since + self.keys_patience);
+        let can_try = keys.awaited.is_empty() && self.commands.is_standing();
+        let try_at = keys.refused.as_ref().map(|(_, at)| *at).filter(|_| can_try);
         let links = [self.subscriber.next_deadline(), self.commands.next_deadline()];
-        links.into_iter().flatten().chain(self.keys_awaited_until).min()
+        let own = [self.keys_awaited_until, late_at, try_at];
+        links.into_iter().chain(own).flatten().min()
     }
 
     /// How much may be given to [`Redis::send`] now: a batch when the one before has been answered.
     pub fn room(&self) -> Room {
         let free = |awaited: usize| if awaited == 0 { self.batch_max } else { 0 };
+        let keys = &self.ledger.keys;
+        let takes_keys = self.commands.is_standing() && !keys.is_late;
         Room {
-            keys: self.commands.is_standing().then(|| free(self.ledger.keys_awaited)),
+            keys: takes_keys.then(|| free(keys.awaited.len())),
             subscriptions: match self.subscriber.is_standing() {
                 true if self.keys_awaited_until.is_none() => {
                     free(self.ledger.subscriptions_awaited)
@@ -232,15 +280,7 @@ impl Redis {
     /// next turn sends it, so call that at once.
     pub fn send(&mut self, batch: &Batch) {
         if !batch.set_keys.is_empty() && self.commands.is_standing() {
-            let mut words = Vec::new();
-            for channel in &batch.set_keys {
-                let name = channel.redis_name();
-                let key = [&self.prefix[..], b"subscribed:", name.as_bytes()].concat();
-                let expire_secs = self.expire_secs.as_bytes();
-                encode_command(&mut words, &[b"SET", &key, b"1", b"EX", expire_secs]);
-            }
-            self.ledger.keys_awaited += batch.set_keys.len();
-            self.commands.send(&words, batch.set_keys.len());
+            self.set_keys(&batch.set_keys);
         }
         if self.subscriber.is_standing() {
             let mut words = Vec::new();
@@ -257,6 +297,18 @@ impl Redis {
     /// The counts so far.
     pub fn stats(&self) -> RedisStats {
         self.ledger.stats
+    }
+
+    fn set_keys(&mut self, channels: &[Channel]) {
+        let mut words = Vec::new();
+        for channel in channels {
+            let name = channel.redis_name();
+            let key = [&self.prefix[..], b"subscribed:", name.as_bytes()].concat();
+            let expire_secs = self.expire_secs.as_bytes();
+            encode_command(&mut words, &[b"SET", &key, b"1", b"EX", expire_secs]);
+        }
+        self.ledger.keys.awaited.extend(channels.iter().cloned());
+        self.commands.send(&words, channels.len());
     }
 
     fn push_channels(&self, words: &mut Vec<u8>, command: &[u8], channels: &[Channel]) {
@@ -329,7 +381,7 @@ impl Ledger {
         match event {
             LinkEvent::Up => {
                 self.stats.commands_connected = true;
-                self.keys_awaited = 0;
+                self.keys.clear();
                 if self.stats.connected {
                     self.trouble = None;
                 }
@@ -337,25 +389,49 @@ impl Ledger {
             }
             LinkEvent::Down(reason) => {
                 self.stats.commands_connected = false;
-                self.keys_awaited = 0;
+                self.keys.clear();
                 self.tell(format!("the command connection is lost: {reason}"), sink);
             }
             LinkEvent::Trouble(text) => self.tell(text, sink),
             LinkEvent::Demoted => self.abandon_both = Some(DEMOTED.to_owned()),
             LinkEvent::Reply(reply) => {
-                self.keys_awaited = self.keys_awaited.saturating_sub(1);
-                if let Reply::Error(text) = reply {
-                    self.on_refusal(&text, now, sink);
+                let Some(channel) = self.keys.awaited.pop_front() else { return };
+                self.keys.since = (!self.keys.awaited.is_empty()).then_some(now);
+                match reply {
+                    Reply::Error(text) => self.on_refusal(channel, &text, now, sink),
+                    _ => self.on_key(&channel, sink),
                 }
             }
         }
     }
 
+    /// A key is set. If it was refused before, or nothing was answered for long, others are
+    /// missing.
+    fn on_key(&mut self, channel: &Channel, sink: &mut dyn FnMut(RedisEvent)) {
+        let was_refused = self.keys.refused.take_if(|(refused, _)| refused == channel).is_some();
+        let was_late = self.keys.is_late && self.keys.awaited.is_empty();
+        if was_late {
+            self.keys.is_late = false;
+        }
+        if was_refused || was_late {
+            sink(RedisEvent::KeysLost);
+        }
+    }
+
     /// A key could not be set: Rails may stay silent on its channel, but nothing else suffers.
-    fn on_refusal(&mut self, text: &[u8], now: Moment, sink: &mut dyn FnMut(RedisEvent)) {
+    fn on_refusal(
+        &mut self,
+        channel: Channel,
+        text: &[u8],
+        now: Moment,
+        sink: &mut dyn FnMut(RedisEvent),
+    ) {
         self.stats.refusals += 1;
-        if self.refusal.is_none_or(|told| now.since(told) >= REFUSAL_PAUSE) {
-            self.refusal = Some(now);
+        self.keys.refused.get_or_insert((channel, now + retry_pause(self.refused_pause)));
+        // It answers, if only no.
+        self.keys.is_late &= !self.keys.awaited.is_empty();
+        if self.keys.told.is_none_or(|told| now.since(told) >= REFUSAL_PAUSE) {
+            self.keys.told = Some(now);
             let text = format!("setting keys subscribed:… is refused: {}", text_of(text));
             sink(RedisEvent::Trouble(text));
         }
@@ -376,4 +452,16 @@ impl Ledger {
     fn strip(&self, name: &Bytes) -> Option<Bytes> {
         name.starts_with(&self.prefix).then(|| name.slice(self.prefix.len()..))
     }
+}
+
+impl Keys {
+    /// The command connection is another one, or gone: all keys will be set on the next.
+    fn clear(&mut self) {
+        *self = Keys { told: self.told, ..Keys::default() };
+    }
+}
+
+/// Between half and all of it, so that many servers do not come together.
+fn retry_pause(most: Duration) -> Duration {
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -437,14 +437,20 @@ impl Link {
     ) -> Result<(), String> {
         if self.purpose == Purpose::Subscriber {
             // PING is answered by `+PONG`, or by a list while something is subscribed.
-            if !matches!(reply, Reply::Status(_) | Reply::Array(_)) {
+            let is_sign = match &reply {
+                Reply::Status(_) | Reply::Array(_) => true,
+                Reply::Error(text) => is_unable_to_save(text),
+                _ => false,
+            };
+            if !is_sign {
                 sink(LinkEvent::Reply(reply));
             }
             return Ok(());
         }
         if standing.before_sign == Some(0) {
             standing.before_sign = None;
-            return judge(Greeting::Role, &reply).inspect_err(|_| {
+            // A refusal (`BUSY`, `LOADING` …) is a sign of life as well.
+            return is_master(&reply).inspect_err(|_| {
                 self.first_sentinel = self.first_sentinel.wrapping_add(1);
                 sink(LinkEvent::Demoted);
             });
@@ -506,8 +512,22 @@ fn judge(word: Greeting, reply: &Reply) -> Result<(), String> {
         (Greeting::Ping, Reply::Error(text)) if text.starts_with(b"NOAUTH") => {
             refused("a password is needed", text)
         }
+        (Greeting::Ping, Reply::Error(text)) if is_unable_to_save(text) => Ok(()),
         (Greeting::Ping | Greeting::Role, Reply::Error(text)) => refused("not ready", text),
-        (Greeting::Role, Reply::Array(role)) => match role.first() {
+        (Greeting::Role, role) => is_master(role),
+        _ => Ok(()),
+    }
+}
+
+/// A Redis whose disk is full refuses `PING` like a write. It carries events as before.
+fn is_unable_to_save(error: &[u8]) -> bool {
+    error.starts_with(b"MISCONF")
+}
+
+/// What `ROLE` says; the answer to anything else tells nothing against it.
+fn is_master(reply: &Reply) -> Result<(), String> {
+    match reply {
+        Reply::Array(role) => match role.first() {
             Some(Reply::Bulk(name)) if name != "master" => {
                 Err(format!("not the master but a {}", text_of(name)))
             }

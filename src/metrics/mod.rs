@@ -75,6 +75,10 @@ pub struct ControlMetrics {
     pub redis_connected: bool,
     /// How often the subscriber connection was lost: each time events may have been missed.
     pub redis_gaps: u64,
+    /// Is the connection to Redis that sets keys up?
+    pub redis_commands_connected: bool,
+    /// Commands that Redis has refused.
+    pub redis_refusals: u64,
     /// Redis channels subscribed to now.
     pub redis_subscriptions: u64,
     /// Messages that came from Redis.

@@ -170,6 +170,16 @@ fn redis_families(page: &mut Page, control: &ControlMetrics) {
         "Losses of the subscriber connection: events may have been missed each time.",
     )
     .value(control.redis_gaps);
+    page.gauge(
+        "trunkline_redis_commands_connected",
+        "1 while the connection to Redis is up that sets the keys subscribed:….",
+    )
+    .value(u8::from(control.redis_commands_connected));
+    page.counter(
+        "trunkline_redis_refusals_total",
+        "Commands that Redis has refused: Rails does not publish where a key is missing.",
+    )
+    .value(control.redis_refusals);
     reasons(
         page,
         "trunkline_messages_ignored_total",
