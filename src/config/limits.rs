@@ -216,8 +216,8 @@ limits! {
     /// Seconds of silence on a Redis connection before a PING, and again before it counts as lost.
     redis_silence_secs_max: Duration = secs(5);
     /// Seconds for which subscriptions wait for the command connection, which sets their keys, to
-    /// stand and to answer. Both usually take a millisecond; what is subscribed without its key gets
-    /// it later.
+    /// stand and to answer. Both usually take a millisecond; what is subscribed without its key
+    /// gets it later.
     redis_keys_secs_max: Duration = Duration::from_millis(300);
     /// Seconds after a refused key (Redis is out of memory, cannot save, is a replica) until it is
     /// tried again: one command, and all keys once it is taken.
