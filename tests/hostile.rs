@@ -11,6 +11,8 @@ mod absent;
 mod clock;
 #[path = "hostile/descriptors.rs"]
 mod descriptors;
+#[path = "hostile/kernel.rs"]
+mod kernel;
 #[path = "hostile/limits.rs"]
 mod limits;
 #[path = "hostile/observer.rs"]

@@ -13,6 +13,7 @@ use super::listener::{Accepted, ClientSocket, Listener, Received, Trouble};
 use super::mesh::ControlLink;
 use super::moderation::Moderation;
 use super::poller::{self, Poller, Readiness};
+use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, ToShard};
 use crate::hub::moment::Moment;
 use crate::hub::shard::{Shard, Socket};
@@ -182,7 +183,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         if let Err(error) = self.poller.add(socket.as_ref(), id.key()) {
             self.shard.cannot_accept("epoll");
             self.complain("Cannot watch a connection", &error);
-            self.shard.ended(id, self.clock.now());
+            self.shard.turn_away(id, Farewell::SocketError, self.clock.now());
         }
     }
 

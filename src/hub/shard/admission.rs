@@ -63,12 +63,18 @@ impl<S: Socket> Shard<S> {
                 if connection.is_none_or(|connection| connection.stamp != first.stamp) {
                     continue;
                 }
-                if kind == Kind::Head {
-                    self.push(id, &TRY_LATER.to_vec().into(), now);
-                }
-                return self.end(id, Farewell::CrowdedOut, now);
+                return match kind {
+                    Kind::Head => self.turn_away(id, Farewell::CrowdedOut, now),
+                    _ => self.end(id, Farewell::CrowdedOut, now),
+                };
             }
         }
+    }
+
+    /// Tells somebody who has not said anything yet to come back later.
+    pub fn turn_away(&mut self, id: ConnectionId, farewell: Farewell, now: Moment) {
+        self.push(id, &TRY_LATER.to_vec().into(), now);
+        self.end(id, farewell, now);
     }
 
     /// May this connection ask who its bearer is? If so, its address is counted.
