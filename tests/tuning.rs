@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Fixture, Postgres, Redis, ServerBuilder, WebSocket, status};
+use support::{Fixture, Postgres, Redis, ServerBuilder, WebSocket, World, status};
+use trunkline::hub::farewell::{Close, Farewell};
 
 fn tuning(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning").join(name)
@@ -116,4 +117,70 @@ fn nginx_takes_the_configuration_where_it_is_installed() {
     let mut nginx = Command::new("/usr/sbin/nginx");
     let output = nginx.args(["-t", "-p", &home, "-c"]).arg(&file).output().expect("run nginx");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn whatever_the_pages_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = [text("promises.md"), text("README.md"), text("../README.md")].concat();
+    let folders = ["tests/", "src/", "scripts/", "benches/", "tuning/"];
+    let mut named = 0;
+    for word in quoted(&pages).filter_map(|words| words.split([' ', ':', ',', '\n']).next()) {
+        if folders.iter().any(|folder| word.starts_with(folder)) {
+            assert!(root.join(word).exists(), "{word} is not there");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+    for link in pages.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let path = link.split('#').next().unwrap_or_default();
+        let is_here = [root.to_path_buf(), tuning("")].iter().any(|at| at.join(path).exists());
+        assert!(link.contains("://") || is_here, "{link} leads nowhere");
+    }
+}
+
+#[test]
+fn every_metric_that_the_pages_name_is_served() {
+    let pages = [text("promises.md"), text("README.md"), text("../README.md")].concat();
+    let world = World::start();
+    let metrics = world.server.get("/metrics").text();
+    let names = quoted(&pages).filter_map(|words| words.split(['{', ' ']).next());
+    let names: BTreeSet<&str> = names
+        .filter(|name| !name.ends_with('*'))
+        .filter(|name| {
+            ["trunkline_", "process_", "connected_"].iter().any(|of| name.starts_with(of))
+        })
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(metrics.contains(&format!("# TYPE {name} ")), "{name} is not served");
+    }
+}
+
+/// The rows of the table of the page on which these words stand in the first cell.
+fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
+    page.lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+#[test]
+fn the_page_of_promises_names_every_farewell_with_its_code() {
+    let page = text("promises.md");
+    for farewell in Farewell::EACH {
+        let name = format!("`{}`", farewell.reason());
+        let row = rows(&page).find(|row| row[0] == name);
+        let row = row.unwrap_or_else(|| panic!("{name} is missing"));
+        let code = match farewell.close() {
+            Close::Code(code, _) => code.to_string(),
+            Close::WithoutCode => "none (1005)".into(),
+            Close::Silent => "–".into(),
+        };
+        assert_eq!(row[1], code, "{name}");
+    }
 }
