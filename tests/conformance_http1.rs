@@ -33,6 +33,7 @@ use std::time::Duration;
 use answers::{Answer, answers_of};
 use case::{Case, Node, PROBE};
 use node::OLD_NODE_READS_MORE;
+use support::http::find;
 use support::{Server, User, World, status};
 
 /// Long enough for the server to read the first part on its own most of the time. Nothing is
@@ -105,7 +106,7 @@ fn compare(case: &Case, how: &str, answers: &[Answer]) -> Result<(), String> {
 fn every_request_is_answered_as_the_rules_say_and_nothing_behind_a_refused_one_is_read() {
     let world = world();
     let cases = cases();
-    assert!(cases.len() >= 150, "{} cases", cases.len());
+    assert!(cases.len() >= 300, "{} cases", cases.len());
     for_each_case(&cases, |case| {
         let whole = [&case.bytes, PROBE].concat();
         let answers = ask(&world.server, &[&whole], case.is_head())?;
@@ -193,6 +194,29 @@ fn nothing_behind_the_request_for_an_event_stream_is_read() {
         assert_eq!(answers::shown(&answers), "200 close");
         assert_eq!(answers[0].body, b":)\nevent: delete\ndata: 1\n\n");
     }
+}
+
+/// RFC 9112 section 6.1: a client of HTTP/1.0 does not know the chunked coding. The stream ends
+/// with its connection.
+#[test]
+fn an_event_stream_in_http_1_0_is_not_chunked() {
+    let world = World::with(|builder| builder.env("TRUNKLINE_THUMP_INTERVAL_SECS", "0.2"));
+    let user = world.fixture().user(1);
+    let request = "GET /api/v1/streaming/user?access_token=tok-1 HTTP/1.0\r\n\r\n";
+    let mut socket = world.server.connect();
+    socket.send(request);
+    let thump = b":thump\n\n";
+    while find(&socket.received, thump).is_none() {
+        assert!(socket.read_more(), "{}", socket.received.escape_ascii());
+    }
+    world.redis.publish_wanted(&user.home(), status::message("delete", "1"));
+    world.redis.publish_wanted(&user.token_channel(), r#"{"event":"kill"}"#);
+    while socket.read_more() {}
+    let answers = answers_of(&socket.received, false).expect("answers");
+    assert_eq!(answers::shown(&answers), "200 close");
+    assert!(!answers[0].headers.iter().any(|(name, _)| name == "transfer-encoding"));
+    let body = String::from_utf8_lossy(&answers[0].body).replace(":thump\n\n", "");
+    assert_eq!(body, ":)\nevent: delete\ndata: 1\n\n");
 }
 
 #[test]

@@ -15,6 +15,20 @@ pub const THUMP: &[u8] = b"8\r\n:thump\n\n\r\n";
 /// The chunk that ends a stream, and with it the response (RFC 9112 section 7.1).
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// The bytes in chunks of ours, for HTTP/1.0, which does not know the coding: there a stream ends
+/// with its connection (RFC 9112 section 6.1).
+pub fn without_chunks(mut chunks: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(chunks.len());
+    while let Some(end) = memchr::memchr(b'\r', chunks) {
+        let (digits, rest) = chunks.split_at(end);
+        let size = str::from_utf8(digits).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
+        let Some(chunk) = size.and_then(|size| rest.get(2..2 + size)) else { break };
+        bytes.extend_from_slice(chunk);
+        chunks = rest.get(2 + chunk.len() + 2..).unwrap_or_default();
+    }
+    bytes
+}
+
 /// Appends one event as two chunks. `data_parts` are pieces of one payload.
 ///
 /// A payload with line breaks (CR, LF or CRLF) goes as one `data:` line each, so that readers get
@@ -130,6 +144,7 @@ mod tests {
         let body = dechunk(&[GREETING, THUMP].concat());
         assert_eq!(body, b":)\n:thump\n\n");
         assert_eq!(read(&body), []);
+        assert_eq!(without_chunks(LAST_CHUNK), b"");
         assert_eq!(LAST_CHUNK, b"0\r\n\r\n");
     }
 
@@ -168,6 +183,7 @@ mod tests {
             let (head, tail) = payload.as_bytes().split_at(cut.index(payload.len() + 1));
             let out = encoded(&name, &[head, tail]);
             let payload = payload.replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(without_chunks(&out), dechunk(&out));
             prop_assert_eq!(read(&dechunk(&out)), [(name, payload)]);
         }
     }

@@ -43,7 +43,7 @@ fn answer_of(bytes: &[u8], has_no_body: bool) -> Result<(Answer, usize), &'stati
     let is_measured = response.header("content-type").is_some_and(|it| it.contains("0.0.4"));
     let length = response.header("content-length");
     let is_chunked = response.header("transfer-encoding") == Some("chunked");
-    let is_refusal = length.is_none() && !is_chunked && response.status != 101;
+    let is_refusal = length.is_none() && response.status >= 400;
     let (body_length, body) = match length {
         _ if has_no_body => (0, Vec::new()),
         Some(length) => {

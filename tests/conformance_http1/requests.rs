@@ -110,6 +110,12 @@ fn versions() -> Vec<Case> {
         old("HTTP/1.0 with two hosts", "Host: x\r\nHost: y\r\n", "400 close")
             .node_reads_more("two hosts are two readings; Node takes the first"),
         old("HTTP/1.0 with LF", "Host: x\n", "400 close"),
+        raw(
+            "HTTP/1.0 and HEAD of a stream",
+            "RFC 9112 6.1",
+            "HEAD /api/v1/streaming/user?access_token=tok-1 HTTP/1.0\r\n\r\n",
+            "200 close",
+        ),
         raw("HTTP/1.0 and its HEAD", rule, format!("HEAD {HEALTH} HTTP/1.0\r\n\r\n"), "200 close"),
     ]
 }

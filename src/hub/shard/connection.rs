@@ -14,6 +14,7 @@ use crate::hub::session::Session;
 use crate::hub::stream::{Channel, LocalOnly, PublicFeed, Stream};
 use crate::metrics::Transport;
 use crate::protocol::http::Exchange;
+use crate::protocol::sse;
 use crate::protocol::websocket::{Inbound, Partial};
 
 /// A non-blocking socket as the hub sees it: real ones are in `io`, others in the simulator.
@@ -104,7 +105,10 @@ pub enum Phase {
         waiting: Option<Box<Waiting>>,
     },
     /// An open event stream.
-    EventStream,
+    EventStream {
+        /// Its bytes go in HTTP's chunks, which all frames for event streams are made of.
+        chunked: bool,
+    },
     /// Our close frame is sent, or waits in the outbox; the client's is awaited.
     Closing(Option<Box<Partial>>),
     /// All is said and our side is shut, or will be when the outbox is empty; what comes is thrown
@@ -222,8 +226,16 @@ impl<S: Socket> Connection<S> {
     pub(super) fn transport(&self) -> Option<Transport> {
         match self.phase {
             Phase::WebSocket { .. } => Some(Transport::WebSocket),
-            Phase::EventStream => Some(Transport::EventStream),
+            Phase::EventStream { .. } => Some(Transport::EventStream),
             _ => None,
+        }
+    }
+
+    /// The frame as the client can read it.
+    pub(super) fn coded(&self, frame: Frame) -> Frame {
+        match self.phase {
+            Phase::EventStream { chunked: false } => Frame::new(sse::without_chunks(&frame)),
+            _ => frame,
         }
     }
 

@@ -103,6 +103,7 @@ impl<S: Socket> Shard<S> {
         let Some(frame) = fanout.frames.get(delivery, connection, subscriber, annotation) else {
             return;
         };
+        let frame = connection.coded(frame);
         let transport =
             if subscriber.event_stream { Transport::EventStream } else { Transport::WebSocket };
         self.metrics.messages_sent.add(transport);
@@ -171,7 +172,7 @@ fn stream<S>(
 /// Is the subscription that the event was meant for still there?
 fn still_reads<S>(connection: &Connection<S>, channel: &Channel, role: Role) -> bool {
     let subscriptions = &connection.subscriptions;
-    if !matches!(connection.phase, Phase::WebSocket { .. } | Phase::EventStream) {
+    if !matches!(connection.phase, Phase::WebSocket { .. } | Phase::EventStream { .. }) {
         return false;
     }
     match channel {

@@ -20,7 +20,9 @@ impl<S: Socket> Shard<S> {
     pub(super) fn end(&mut self, id: ConnectionId, farewell: Farewell, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let is_websocket = matches!(connection.phase, Phase::WebSocket { .. });
-        let is_event_stream = matches!(connection.phase, Phase::EventStream);
+        let is_event_stream = matches!(connection.phase, Phase::EventStream { .. });
+        // Its stream ends with the connection.
+        let is_old = matches!(connection.phase, Phase::EventStream { chunked: false });
         if !is_websocket && !is_event_stream {
             return self.end_unopened(id, farewell, now);
         }
@@ -31,6 +33,7 @@ impl<S: Socket> Shard<S> {
         }
         let last_words = match farewell.close() {
             Close::Silent => return self.remove(id),
+            _ if is_old => Vec::new(),
             _ if is_event_stream => sse::LAST_CHUNK.to_vec(),
             Close::WithoutCode => websocket::CLOSE_WITHOUT_CODE.to_vec(),
             Close::Code(code, reason) => {
@@ -46,7 +49,9 @@ impl<S: Socket> Shard<S> {
             connection.phase = Phase::Closing(None);
             self.set_deadline(id, Kind::Closing, now);
         }
-        self.push(id, &last_words.into(), now);
+        if !last_words.is_empty() {
+            self.push(id, &last_words.into(), now);
+        }
         self.shut_if_flushed(id);
     }
 

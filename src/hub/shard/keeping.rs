@@ -66,8 +66,8 @@ impl<S: Socket> Shard<S> {
     fn keep_event_stream_alive(&mut self, slot: u32, now: Moment) {
         let Some(id) = self.slots.occupant(slot) else { return };
         let Some(connection) = self.slots.get_mut(id) else { return };
-        if matches!(connection.phase, Phase::EventStream) {
-            let thump = self.thump.clone();
+        if matches!(connection.phase, Phase::EventStream { .. }) {
+            let thump = connection.coded(self.thump.clone());
             self.push(id, &thump, now);
         }
     }

@@ -159,7 +159,7 @@ impl<S: Socket> Shard<S> {
                 }
             }
             Phase::WebSocket { .. } | Phase::Closing(_) => self.receive_frames(id, bytes, now),
-            Phase::EventStream | Phase::Lingering => {}
+            Phase::EventStream { .. } | Phase::Lingering => {}
         }
         self.slots.get(id).is_some()
     }

@@ -311,7 +311,7 @@ impl<S: Socket> Shard<S> {
         now: Moment,
     ) {
         let Some(connection) = self.slots.get_mut(id) else { return };
-        connection.phase = Phase::EventStream;
+        connection.phase = Phase::EventStream { chunked: exchange.chunked };
         self.open_session(id, session);
         self.scratch.clear();
         exchange.event_stream(&mut self.scratch);

@@ -87,7 +87,7 @@ impl<S: Socket> Shard<S> {
 /// A client, or somebody who may soon be one.
 fn has_a_turn<S>(connection: &Connection<S>) -> bool {
     match &connection.phase {
-        Phase::WebSocket { .. } | Phase::EventStream => true,
+        Phase::WebSocket { .. } | Phase::EventStream { .. } => true,
         Phase::Asking(asking) => {
             matches!(asking.awaited, Awaited::Session(_) | Awaited::Stream(..))
         }

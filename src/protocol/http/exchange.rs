@@ -23,12 +23,19 @@ pub struct Exchange {
     pub keep_alive: bool,
     /// Whether the request was a `HEAD`: the answer has the headers of the body, but no body.
     pub head_only: bool,
+    /// Whether the client knows the chunked coding: it speaks HTTP/1.1 (RFC 9112 section 6.1).
+    pub chunked: bool,
 }
 
 impl Exchange {
     /// The exchange that a request head opens.
     pub fn new(head: &Head<'_>, request_id: RequestId) -> Self {
-        Self { request_id, keep_alive: head.keep_alive(), head_only: head.method == "HEAD" }
+        Self {
+            request_id,
+            keep_alive: head.keep_alive(),
+            head_only: head.method == "HEAD",
+            chunked: head.version_minor > 0,
+        }
     }
 
     /// 200 `OK` of the health check.
@@ -124,7 +131,10 @@ impl Exchange {
     /// connection carries no further request, and says so.
     pub fn event_stream(&self, out: &mut Vec<u8>) {
         Self { keep_alive: false, ..*self }.event_stream_head(out);
-        out.extend_from_slice(sse::GREETING);
+        match self.chunked {
+            true => out.extend_from_slice(sse::GREETING),
+            false => out.extend_from_slice(&sse::without_chunks(sse::GREETING)),
+        }
     }
 
     /// The head of an event stream's answer, for `HEAD`. `X-Accel-Buffering` makes nginx pass
@@ -133,8 +143,12 @@ impl Exchange {
         self.begin(200, out);
         out.extend_from_slice(
             b"Content-Type: text/event-stream\r\nCache-Control: private, no-store\r\n\
-              X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n",
+              X-Accel-Buffering: no\r\n",
         );
+        if self.chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
     }
 
     fn begin(&self, status: u16, out: &mut Vec<u8>) {
