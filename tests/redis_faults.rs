@@ -153,7 +153,10 @@ fn subscriptions_do_not_wait_for_a_command_connection_that_hangs() {
 fn thousands_of_channels_come_back_in_few_commands_on_few_connections() {
     const TAGS: usize = 3000;
     let mut stage = Stage::with(Wishes {
-        environment: &[("TRUNKLINE_SUBSCRIPTIONS_MAX", "20000")],
+        environment: &[
+            ("TRUNKLINE_SUBSCRIPTIONS_MAX", "20000"),
+            ("TRUNKLINE_SUBSCRIPTION_CHANGES_MAX", "20000"),
+        ],
         ..Wishes::default()
     });
     for number in 0..TAGS {
