@@ -1,7 +1,7 @@
 //! The door of a shard: its listener, and what to do when the kernel lets nobody in.
 //!
 //! ```text
-//!   Watched ── no descriptors: those kept back let those who wait hear 503 ──────────────┐
+//!   Watched ── no descriptors: through one kept back those who wait are told 503 ───────┐
 //!      ▲ ▲                                                                              │
 //!      │ └──────────────── nobody waits ────────────────────────────────────────────────┤
 //!      └── pause over ── Paused: 10 ms, twice as long each time, at most 1 s ◄──────────┘

@@ -116,7 +116,10 @@ fn who_takes_nothing_for_too_long_is_sent_away_however_little_waits() {
     world.fixture().bare_users(1..=1);
     let mut healthy = WebSocket::open(&world.server, &User(1).websocket("stream=user"));
     let request = Request::websocket(&User(1).websocket("stream=user"));
-    let _absent = Absent::stall(&world.server, 20, &request);
+    let _websockets = Absent::stall(&world.server, 10, &request);
+    let bearer = format!("Bearer {}", User(1).token());
+    let request = Request::get("/api/v1/streaming/user").header("Authorization", &bearer);
+    let _event_streams = Absent::stall(&world.server, 10, &request);
     world.await_subscriptions(21);
     let mut redis = world.redis.client();
     // More than the kernel holds for them, and much less than an outbox.
