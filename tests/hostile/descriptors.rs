@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::observer::Observer;
-use super::support::{Request, Socket, WebSocket, World, eventually, status};
+use super::support::{Fixture, Request, Socket, WebSocket, World, eventually, status};
 
 /// Clients that knock in vain.
 const CROWD: usize = 40;
@@ -69,6 +69,30 @@ fn without_descriptors_new_clients_are_told_to_come_back_and_the_others_are_serv
     eventually("somebody is let in again", || {
         (knock(&world).response().status == 200).then_some(())
     });
+}
+
+#[test]
+fn a_full_house_leaves_descriptors_for_redis_to_come_back_and_never_runs_out() {
+    let world = World::with(|builder| builder.through(&["prlimit", "--nofile=300:300"]));
+    let World { server, mut redis, database } = world;
+    let user = Fixture { database: &database }.user(1);
+    let target = user.websocket("stream=user");
+    let answers = (0..250).map(|_| WebSocket::request(&server, &Request::websocket(&target)));
+    let (let_in, refused): (Vec<_>, Vec<_>) = answers.partition(Result::is_ok);
+    let _silent: Vec<Socket> = (0..200).map(|_| server.connect()).collect();
+    let mut websockets: Vec<WebSocket> = let_in.into_iter().flatten().collect();
+    assert!(websockets.len() > 50, "{} were let in", websockets.len());
+    assert!(refused.iter().all(|answer| matches!(answer, Err(answer) if answer.status == 503)));
+    assert!(refused.len() > 50, "{} were refused", refused.len());
+    redis.kill();
+    server.await_metric("trunkline_redis_connected", |connected| connected == 0.0);
+    redis.resume();
+    redis.publish_wanted(&user.home(), status::message("delete", "1"));
+    for websocket in &mut websockets {
+        assert_eq!(websocket.next_event().payload, "1");
+    }
+    assert_eq!(server.metric(FAILURES), 0.0);
+    assert!(server.metric("process_open_fds") < 300.0);
 }
 
 #[test]
