@@ -183,10 +183,18 @@ limits! {
     /// Seconds an idle keep-alive connection waits for its next request; Node's own
     /// `keepAliveTimeout`.
     keep_alive_secs_max: Duration = secs(5);
-    /// Seconds a client waits for the answer to "who is this token?" before it is told 503.
+    /// Seconds a client waits for any answer of the control core before it is told 503, whatever
+    /// happens there.
     question_secs_max: Duration = secs(15);
-    /// Seconds one statement may take in Postgres before its connection is given up.
+    /// Seconds for which clients wait for Postgres before they are told 503 (R8: two seconds). The
+    /// statement goes on: its answer shows that Postgres is back.
+    answer_secs_max: Duration = Duration::from_millis(1500);
+    /// Seconds one statement may take in Postgres before it is cancelled and its connection given
+    /// up.
     query_secs_max: Duration = secs(10);
+    /// Seconds for the request to cancel a statement to reach Postgres; the place of its connection
+    /// in the pool is taken meanwhile.
+    cancel_secs_max: Duration = secs(2);
     /// Tokens in one look-up query: a thousand clients arriving together cost a few queries.
     question_batch_max: usize = 512, 1..=16_384;
     /// Questions of connections waiting for an answer; further clients are told 503 at once.

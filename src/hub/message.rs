@@ -179,10 +179,10 @@ pub struct Delivery {
 pub enum Refusal {
     /// The token is not good (401).
     InvalidToken,
-    /// The database could not answer (500).
+    /// The database has answered with an error (500, as the Node server).
     Failure,
-    /// Too many wait already, or the answer took too long (503).
-    Overloaded,
+    /// The database is away, or its answer takes too long (503).
+    Unavailable,
 }
 
 #[cfg(test)]

@@ -76,6 +76,17 @@ pub enum Answer {
 pub struct Unanswered {
     /// Why, for the log. Holds no secret.
     pub reason: Arc<str>,
+    /// What that means for whoever waits.
+    pub kind: UnansweredKind,
+}
+
+/// Will the same question be answered later?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnansweredKind {
+    /// Postgres is away, busy, or lets nobody in: come back later.
+    Away,
+    /// Postgres has answered with an error, or with what cannot be read: it will again.
+    Failed,
 }
 
 /// Which feeds are closed to those without the permission (table `settings`, value `---

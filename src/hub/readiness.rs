@@ -14,6 +14,9 @@ use std::time::Duration;
 use crate::config::Limits;
 use crate::hub::moment::Moment;
 
+/// Probes of Postgres under way at a time.
+const PROBES_MAX: usize = 2;
+
 /// What is known.
 pub struct Readiness {
     shards: Vec<Life>,
@@ -45,8 +48,9 @@ enum Life {
 struct Postgres {
     silence_max: Duration,
     answered: Option<Moment>,
-    /// A question is under way that only asks whether anybody answers.
-    is_asked: bool,
+    /// Questions under way that only ask whether anybody answers.
+    probes: usize,
+    /// The last that is known of it: it did not answer, or not in time.
     has_failed: bool,
 }
 
@@ -99,7 +103,7 @@ impl Readiness {
             postgres: Postgres {
                 silence_max: limits.postgres_silence_secs_max,
                 answered: None,
-                is_asked: false,
+                probes: 0,
                 has_failed: false,
             },
             redis: Redis::Away,
@@ -163,8 +167,12 @@ impl Readiness {
                 *silent = silent.saturating_add(1);
             }
         }
+        // The first may hang on a connection that alone is broken: the second goes on another.
+        let probes_max = if self.postgres.has_failed { PROBES_MAX } else { 1 };
         let is_due = self.postgres.has_failed || self.postgres.is_silent_since(now, 1);
-        is_due && !std::mem::replace(&mut self.postgres.is_asked, true)
+        let asks = is_due && self.postgres.probes < probes_max;
+        self.postgres.probes += usize::from(asks);
+        asks
     }
 
     /// Postgres has answered a question. True if that is news.
@@ -175,10 +183,21 @@ impl Readiness {
         !was_answering
     }
 
-    /// The question of [`Readiness::look`] is not under way any more.
-    pub fn probed(&mut self, is_answered: bool) {
-        self.postgres.is_asked = false;
-        self.postgres.has_failed = !is_answered;
+    /// The question of [`Readiness::look`], asked at `since`, is not under way any more. True if
+    /// that is news.
+    pub fn probed(&mut self, since: Moment, is_answered: bool) -> bool {
+        self.postgres.probes = self.postgres.probes.saturating_sub(1);
+        !is_answered && self.postgres_is_late(since)
+    }
+
+    /// Postgres has not answered in time what it was asked at `since`. True if that is news:
+    /// nothing else was answered meanwhile.
+    pub fn postgres_is_late(&mut self, since: Moment) -> bool {
+        let is_known = self.postgres.has_failed;
+        if self.postgres.answered.is_none_or(|answered| answered <= since) {
+            self.postgres.has_failed = true;
+        }
+        self.postgres.has_failed && !is_known
     }
 
     /// The subscriber connection is gone.
@@ -326,7 +345,7 @@ mod tests {
         fn second(&mut self, shards: &[usize], answer: Option<bool>) {
             let is_asked = self.readiness.look(self.now);
             if is_asked && let Some(is_answered) = answer {
-                self.readiness.probed(is_answered);
+                self.readiness.probed(self.now, is_answered);
                 if is_answered {
                     self.readiness.postgres_answered(self.now);
                 }

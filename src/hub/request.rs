@@ -122,7 +122,9 @@ pub fn refuse(asker: Asker, error: Refused, out: &mut Vec<u8>) -> bool {
     let (status, message, retry_after_secs) = match error {
         Refused::InvalidToken => (401, INVALID_TOKEN, None),
         Refused::Failure => (500, StreamError::Unexpected.message(), None),
-        Refused::Overloaded(seconds) => (503, "Try again later", Some(seconds)),
+        Refused::Overloaded(seconds) | Refused::Unavailable(seconds) => {
+            (503, "Try again later", Some(seconds))
+        }
         Refused::Full(seconds) => (503, "The server is full", Some(seconds)),
         Refused::AccountFull(seconds) | Refused::AddressFull(seconds) => {
             (429, "Too many connections", Some(seconds))
@@ -148,8 +150,12 @@ pub fn refuse(asker: Asker, error: Refused, out: &mut Vec<u8>) -> bool {
 pub enum Refused {
     /// 401.
     InvalidToken,
-    /// 500.
+    /// 500: Postgres has answered with an error. What the Node server says to every failure of the
+    /// database; it exits or hangs where we say [`Refused::Unavailable`].
     Failure,
+    /// 503, with the seconds after which to come back: Postgres is away or silent. Clients give up
+    /// for good on 401, proxies and people take 500 for a defect; this is neither.
+    Unavailable(u32),
     /// 503, with the seconds after which to come back.
     Overloaded(u32),
     /// 503: as many clients are connected as there may be.
@@ -168,6 +174,7 @@ impl Refused {
         match self {
             Refused::InvalidToken => "invalid_token",
             Refused::Failure => "failure",
+            Refused::Unavailable(_) => "unavailable",
             Refused::Overloaded(_) => "overloaded",
             Refused::Full(_) => "full",
             Refused::AccountFull(_) => "account_full",

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use trunkline::hub::question::{Answer, CustomFilter, FeedSettings, Keyword, Question, Unanswered};
+use trunkline::hub::question::{
+    Answer, CustomFilter, FeedSettings, Keyword, Question, Unanswered, UnansweredKind,
+};
 use trunkline::hub::session::{Scopes, Session};
 use trunkline::protocol::ids::{AccountId, FilterId, ListId, TokenId};
 
@@ -135,7 +137,7 @@ impl Database {
     /// Works a question out, as of now.
     pub fn execute(&mut self, index: usize, fails: bool) {
         let answer = if fails {
-            Err(Unanswered { reason: "simulated".into() })
+            Err(Unanswered { reason: "simulated".into(), kind: UnansweredKind::Failed })
         } else {
             Ok(self.answer(&self.asked[index].question))
         };

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::database::Database;
@@ -109,6 +109,15 @@ impl Postgres {
         self.process = Some(process);
         let database = self.database_named("postgres");
         eventually("PostgreSQL answers", || database.try_sql("select 1").ok());
+    }
+
+    /// The server process, and all its children behind it.
+    pub fn processes(&self) -> Vec<Pid> {
+        let id = self.process.as_ref().expect("PostgreSQL runs").id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let ids = format!("{id} {}", children.expect("the children of a process"));
+        let pids = ids.split_whitespace().map(|id| Pid::from_raw(id.parse().expect("an id")));
+        pids.map(|pid| pid.expect("a process id")).collect()
     }
 
     /// What the server has logged.

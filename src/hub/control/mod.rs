@@ -31,7 +31,7 @@ use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::protocol::frame::Wants;
 use events::Events;
 use judging::Judging;
-use questions::{Asked, Questions};
+use questions::{Asked, Questions, refusal};
 use revocation::Revocation;
 use watching::Watching;
 
@@ -147,7 +147,8 @@ impl Control {
 
     /// The database has answered, or cannot.
     pub fn answered(&mut self, number: u64, answer: Result<Answer, Unanswered>) {
-        let Some((asked, since)) = self.questions.take(number) else { return };
+        let answered = answer.is_ok().then_some(self.now);
+        let Some((asked, since)) = self.questions.take(number, answered) else { return };
         let kind = asked.kind();
         self.metrics.queries.add(kind);
         if answer.is_err() {
@@ -160,15 +161,22 @@ impl Control {
             self.metrics.query_time.record(self.now.nanos_since(since));
         }
         match asked {
-            Asked::Sessions { askers, kills } => self.sessions_answered(askers, kills, answer),
-            Asked::Owners(askers) => self.owners_answered(askers, answer),
-            Asked::Feeds(askers) => self.feeds_answered(askers, answer),
+            Asked::Sessions { askers, kills } => {
+                let answer = answer.map_err(|unanswered| refusal(&unanswered));
+                self.sessions_answered(askers, kills, answer);
+            }
+            Asked::Owners(askers) => {
+                self.owners_answered(askers, answer.map_err(|unanswered| refusal(&unanswered)));
+            }
+            Asked::Feeds(askers) => {
+                self.feeds_answered(askers, answer.map_err(|unanswered| refusal(&unanswered)));
+            }
             Asked::StillValid(tokens) => self.validity_answered(&tokens, answer),
             Asked::Blocks(case) | Asked::Domains(case) => self.readers_answered(case, answer),
             Asked::Filters(accounts) => self.filters_answered(number, &accounts, answer),
             Asked::Probe => {
-                self.readiness.probed(answer.is_ok());
-                self.report_if(answer.is_err());
+                let is_news = self.readiness.probed(since, answer.is_ok());
+                self.report_if(is_news);
             }
         }
     }
@@ -234,7 +242,8 @@ impl Control {
         let interest = self.interest.next_deadline();
         let retry = self.revocation.retry_at();
         let look = Some(self.readiness.next_look());
-        interest.into_iter().chain(retry).chain(look).min()
+        let late = self.questions.next_deadline();
+        interest.into_iter().chain(retry).chain(look).chain(late).min()
     }
 
     fn want(&mut self, shard: usize, channel: &Channel, wants: Wants) {

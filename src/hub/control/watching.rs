@@ -19,7 +19,9 @@ pub(super) struct Watching {
 
 impl Control {
     /// How things stand, given what only the surroundings see.
-    pub fn report(&mut self, upstreams: Upstreams) -> Report {
+    pub fn report(&mut self, mut upstreams: Upstreams) -> Report {
+        // Whatever else is answered: without look-ups nobody can be let in.
+        upstreams.postgres_connected &= !self.questions.is_silent();
         let channels = (self.interest.wanted(), self.interest.joined());
         self.readiness.report(upstreams, channels, self.now)
     }

@@ -381,7 +381,7 @@ impl<S: Socket> Shard<S> {
         match refusal {
             Refusal::InvalidToken => Refused::InvalidToken,
             Refusal::Failure => Refused::Failure,
-            Refusal::Overloaded => Refused::Overloaded(self.retry_after_secs()),
+            Refusal::Unavailable => Refused::Unavailable(self.retry_after_secs()),
         }
     }
 

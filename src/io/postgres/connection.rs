@@ -20,11 +20,12 @@ use crate::config::postgres::SslMode;
 use crate::config::{Limits, PostgresConfig};
 use crate::io::poller::Poller;
 use crate::io::upstream::{Endpoint, Upstream};
-use crate::protocol::postgres::{Conversation, Failure, Happening, Login, Statement};
+use crate::protocol::postgres::{BackendKey, Conversation, Failure, Happening, Login, Statement};
 
 /// A connection to one server.
 pub struct Connection {
     upstream: Upstream,
+    endpoint: Endpoint,
     stage: Stage,
     setup: Arc<Setup>,
     transport: Transport,
@@ -114,8 +115,25 @@ impl Connection {
         };
         upstream.send(&output);
         output.clear();
-        let setup = Arc::clone(setup);
-        Ok(Connection { upstream, stage, setup, transport, name, output })
+        let (setup, endpoint) = (Arc::clone(setup), endpoint.clone());
+        Ok(Connection { upstream, endpoint, stage, setup, transport, name, output })
+    }
+
+    /// Starts to connect once more, encrypted if this connection is, only to have its statement
+    /// cancelled; `None`: the server does not offer that, or cannot be reached.
+    pub fn cancel(&self, poller: &Poller, key: u64) -> Option<Cancel> {
+        let Stage::Talking(conversation) = &self.stage else { return None };
+        let backend = conversation.key()?;
+        let mut upstream = Upstream::connect(&self.endpoint, poller, key).ok()?;
+        let tls = self.setup.tls.clone().filter(|_| self.upstream.is_encrypted());
+        let mut output = BytesMut::new();
+        match tls {
+            Some(_) => frontend::ssl_request(&mut output),
+            None => backend.cancel(&mut output),
+        }
+        upstream.send(&output);
+        let tls = tls.map(|tls| (tls, self.name.clone()));
+        Some(Cancel { upstream, tls, backend: self.upstream.is_encrypted().then_some(backend) })
     }
 
     /// Appends a statement to what is sent in the next [`Connection::turn`]. Only after
@@ -240,6 +258,45 @@ impl Connection {
                 reason: "the server closed the connection".to_owned(),
                 remedy: Remedy::OtherServer,
             },
+        }
+    }
+}
+
+/// A connection that asks for a statement to be cancelled.
+pub struct Cancel {
+    upstream: Upstream,
+    /// To be started when the server has agreed.
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// To be sent once everything is encrypted.
+    backend: Option<BackendKey>,
+}
+
+impl Cancel {
+    /// Goes on as far as possible. `true`: the server has hung up, as it does when it has heard, or
+    /// cannot be told.
+    pub fn turn(&mut self) -> bool {
+        loop {
+            let Ok(pumped) = self.upstream.pump() else { return true };
+            let agreed = self.upstream.input().first().copied();
+            if let Some(answer) = agreed
+                && let Some((config, name)) = self.tls.take()
+            {
+                self.upstream.input().advance(1);
+                if answer != b'S' || self.upstream.start_tls(config, name).is_err() {
+                    return true;
+                }
+                continue;
+            }
+            if self.tls.is_none()
+                && self.upstream.is_established()
+                && let Some(backend) = self.backend.take()
+            {
+                let mut output = BytesMut::new();
+                backend.cancel(&mut output);
+                self.upstream.send(&output);
+                continue;
+            }
+            return pumped.ended;
         }
     }
 }

@@ -2,21 +2,21 @@
 //!
 //! A question waits in one queue for a connection that has nothing to do; connections are opened on
 //! demand and kept; only when the pool is full and busy does a connection get a second question
-//! before its first is answered. What was lost with a broken connection is asked once more on
-//! another: every statement only reads.
+//! before its first is answered. What was lost with broken connections is asked once more on a new
+//! one: every statement only reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::answer::answer;
-use super::connection::{Broken, Connection, Remedy, Setup};
+use super::connection::{Broken, Cancel, Connection, Remedy, Setup};
 use super::opening::{Opening, Outcome};
 use super::reach::Reach;
 use super::sql::statement;
 use crate::config::Limits;
 use crate::config::postgres::PostgresConfig;
 use crate::hub::moment::Moment;
-use crate::hub::question::{Answer, Question, Unanswered};
+use crate::hub::question::{Answer, Question, Unanswered, UnansweredKind};
 use crate::io::database::{Database, PoolStats, Ticket};
 use crate::io::poller::{Poller, Readiness};
 use crate::io::resolver::Resolver;
@@ -73,10 +73,20 @@ enum SlotState {
     Vacant,
     Opening(Box<Opening>),
     Open(Open),
+    Cancelling(Box<Cancelling>),
+}
+
+/// A statement that has taken too long is being cancelled; then both connections are closed. Not
+/// earlier: PgBouncer forgets whose statement it is when its client leaves.
+struct Cancelling {
+    cancel: Cancel,
+    _connection: Box<Connection>,
+    deadline: Moment,
 }
 
 struct Open {
     connection: Box<Connection>,
+    opened: Moment,
     /// Sent and not answered, in order; never more than `queries_pipelined_max`.
     asked: VecDeque<Asked>,
     /// Since when the server has been working on the first of `asked`.
@@ -89,8 +99,8 @@ struct Asked {
     ticket: Ticket,
     question: Question,
     since: Moment,
-    /// It was lost once with a connection.
-    again: bool,
+    /// When it was first lost with a connection.
+    lost: Option<Moment>,
 }
 
 impl PostgresDatabase {
@@ -125,9 +135,10 @@ impl PostgresDatabase {
 impl Database for PostgresDatabase {
     fn ask(&mut self, ticket: Ticket, question: Question, now: Moment) {
         self.restless = true;
-        let asked = Asked { ticket, question, since: now, again: false };
+        let asked = Asked { ticket, question, since: now, lost: None };
         if self.waiting.len() >= self.limits.questions_waiting_max {
-            self.fail(asked, "too many questions are waiting for Postgres");
+            let reason = "too many questions are waiting for Postgres";
+            self.fail(asked, UnansweredKind::Away, reason);
         } else {
             self.waiting.push_back(asked);
         }
@@ -143,7 +154,7 @@ impl Database for PostgresDatabase {
         self.mark(ready);
         for _ in 0..ROUNDS_MAX {
             self.drive(now, poller);
-            self.expire(now);
+            self.expire(now, poller);
             let opened = self.open_connections(now);
             self.restless = self.hand_out(now) || opened;
             if !self.restless {
@@ -166,6 +177,7 @@ impl Database for PostgresDatabase {
                 SlotState::Vacant => {}
                 SlotState::Opening(opening) => sooner(opening.deadline()),
                 SlotState::Open(open) if open.asked.is_empty() => {}
+                SlotState::Cancelling(cancelling) => sooner(cancelling.deadline),
                 SlotState::Open(open) => sooner(open.asked_since + self.limits.query_secs_max),
             }
         }
@@ -226,7 +238,14 @@ impl PostgresDatabase {
                 SlotState::Opening(opening) => {
                     self.drive_opening(index, opening, ready, now, poller)
                 }
-                SlotState::Open(open) => self.drive_open(index, open, now),
+                SlotState::Open(open) => self.drive_open(index, open, now, poller),
+                SlotState::Cancelling(mut cancelling) => {
+                    if !cancelling.cancel.turn()
+                        && let Some(slot) = self.slots.get_mut(index)
+                    {
+                        slot.state = SlotState::Cancelling(cancelling);
+                    }
+                }
             }
         }
     }
@@ -244,7 +263,13 @@ impl PostgresDatabase {
             Outcome::Opened(connection) => {
                 self.reach.opened();
                 let asked = VecDeque::new();
-                SlotState::Open(Open { connection, asked, asked_since: now, useful: false })
+                SlotState::Open(Open {
+                    connection,
+                    opened: now,
+                    asked,
+                    asked_since: now,
+                    useful: false,
+                })
             }
             Outcome::Failed(reason) => {
                 self.reach.failed(&reason, now);
@@ -259,7 +284,7 @@ impl PostgresDatabase {
         }
     }
 
-    fn drive_open(&mut self, index: usize, mut open: Open, now: Moment) {
+    fn drive_open(&mut self, index: usize, mut open: Open, now: Moment, poller: &Poller) {
         let mut happenings = Vec::new();
         let turned = open.connection.turn(&mut |happening| happenings.push(happening));
         for happening in happenings {
@@ -280,20 +305,23 @@ impl PostgresDatabase {
                     slot.state = SlotState::Open(open);
                 }
             }
-            Ok(_) => self.too_late(open),
+            Ok(_) => self.too_late(index, open, now, poller),
             Err(broken) => self.lost(open, &broken, now),
         }
     }
 
     /// Lets deadlines pass: of statements, of waiting questions, of our patience with the server.
-    fn expire(&mut self, now: Moment) {
+    fn expire(&mut self, now: Moment, poller: &Poller) {
         let patience = self.limits.query_secs_max;
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else { return };
             let late = matches!(&slot.state, SlotState::Open(open)
                 if !open.asked.is_empty() && open.asked_since + patience <= now);
+            if matches!(&slot.state, SlotState::Cancelling(cancel) if cancel.deadline <= now) {
+                slot.state = SlotState::Vacant;
+            }
             if late && let SlotState::Open(open) = std::mem::take(&mut slot.state) {
-                self.too_late(open);
+                self.too_late(index, open, now, poller);
             }
         }
         if !self.waiting.is_empty()
@@ -301,13 +329,14 @@ impl PostgresDatabase {
         {
             let reason = format!("Postgres cannot be reached: {reason}");
             for asked in std::mem::take(&mut self.waiting) {
-                self.fail(asked, &reason);
+                self.fail(asked, UnansweredKind::Away, &reason);
             }
         }
         let patience = self.limits.question_secs_max;
         while self.waiting.front().is_some_and(|asked| asked.since + patience <= now) {
             if let Some(asked) = self.waiting.pop_front() {
-                self.fail(asked, "no Postgres connection was free in time");
+                let reason = "no Postgres connection was free in time";
+                self.fail(asked, UnansweredKind::Away, reason);
             }
         }
     }
@@ -320,6 +349,7 @@ impl PostgresDatabase {
                 SlotState::Vacant => vacant += 1,
                 SlotState::Opening(_) => opening += 1,
                 SlotState::Open(_) => open += 1,
+                SlotState::Cancelling(_) => {}
             }
         }
         // One is always kept open or being opened; alone until it is known that somebody is there.
@@ -360,7 +390,7 @@ impl PostgresDatabase {
             let SlotState::Open(open) = &mut slot.state else { break };
             let Some(asked) = self.waiting.pop_front() else { break };
             if let Err(reason) = open.connection.ask(&statement(&asked.question)) {
-                self.fail(asked, reason);
+                self.fail(asked, UnansweredKind::Failed, reason);
                 continue;
             }
             if open.asked.is_empty() {
@@ -385,7 +415,7 @@ impl PostgresDatabase {
                 SlotState::Open(open) if best.is_none_or(|(_, len)| open.asked.len() < len) => {
                     best = Some((index, open.asked.len()));
                 }
-                SlotState::Open(_) => {}
+                SlotState::Open(_) | SlotState::Cancelling(_) => {}
             }
         }
         let (index, len) = best?;
@@ -395,8 +425,10 @@ impl PostgresDatabase {
 
     fn finish(&mut self, asked: Asked, reply: Result<Vec<Row>, ServerError>) {
         let answered = match reply {
-            Ok(rows) => answer(&asked.question, &rows).map_err(|malformed| malformed.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(rows) => answer(&asked.question, &rows)
+                .map_err(|malformed| (UnansweredKind::Failed, malformed.to_string())),
+            Err(error) if error.is_passing() => Err((UnansweredKind::Away, error.to_string())),
+            Err(error) => Err((UnansweredKind::Failed, error.to_string())),
         };
         match answered {
             Ok(answer) => {
@@ -406,37 +438,46 @@ impl PostgresDatabase {
                 }
                 self.finished.push((asked.ticket, Ok(answer)));
             }
-            Err(reason) => {
-                let kind = asked.question.kind();
-                self.trouble(format!("Postgres did not answer the question {kind}: {reason}"));
-                self.fail(asked, &reason);
+            Err((kind, reason)) => {
+                let question = asked.question.kind();
+                self.trouble(format!("Postgres did not answer the question {question}: {reason}"));
+                self.fail(asked, kind, &reason);
             }
         }
     }
 
-    fn fail(&mut self, asked: Asked, reason: &str) {
+    fn fail(&mut self, asked: Asked, kind: UnansweredKind, reason: &str) {
         self.failed += 1;
-        self.finished.push((asked.ticket, Err(Unanswered { reason: reason.into() })));
+        self.finished.push((asked.ticket, Err(Unanswered { reason: reason.into(), kind })));
     }
 
-    /// The server has taken too long over the first question; the connection is closed, which is
-    /// all that can be done without keeping state at PgBouncer. Those behind it are asked
-    /// elsewhere.
-    fn too_late(&mut self, mut open: Open) {
+    /// The server has taken too long over the first question: it is told to stop, and the
+    /// connection is closed. (More would mean to keep state at PgBouncer.) Those behind it are
+    /// asked elsewhere.
+    fn too_late(&mut self, index: usize, mut open: Open, now: Moment, poller: &Poller) {
         let seconds = self.limits.query_secs_max.as_secs_f32();
         let reason = format!("no answer from Postgres within {seconds} s");
         if let Some(first) = open.asked.pop_front() {
             let kind = first.question.kind();
             self.trouble(format!("{reason} to the question {kind}"));
-            self.fail(first, &reason);
+            self.fail(first, UnansweredKind::Away, &reason);
         }
         for asked in open.asked.into_iter().rev() {
             self.waiting.push_front(asked);
         }
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        if let Some(cancel) = open.connection.cancel(poller, key(index, slot.generation)) {
+            let deadline = now + self.limits.cancel_secs_max;
+            let cancelling = Cancelling { cancel, _connection: open.connection, deadline };
+            slot.state = SlotState::Cancelling(Box::new(cancelling));
+            slot.ready = true;
+        }
     }
 
-    /// A connection broke. What it has not answered is asked once more, unless the answer itself
-    /// broke it.
+    /// A connection broke. What it has not answered is asked again, unless the answer itself broke
+    /// it, or a connection that was opened since it was lost first: whatever takes one connection
+    /// down may have taken all that stood then.
     fn lost(&mut self, open: Open, broken: &Broken, now: Moment) {
         self.trouble(format!("A Postgres connection was lost: {}", broken.reason));
         if !open.useful {
@@ -444,10 +485,12 @@ impl PostgresDatabase {
         }
         let blamed = broken.remedy == Remedy::DoNotAskAgain;
         for (place, mut asked) in open.asked.into_iter().enumerate().rev() {
-            if asked.again || (blamed && place == 0) {
-                self.fail(asked, &broken.reason);
+            if blamed && place == 0 {
+                self.fail(asked, UnansweredKind::Failed, &broken.reason);
+            } else if asked.lost.is_some_and(|lost| lost < open.opened) {
+                self.fail(asked, UnansweredKind::Away, &broken.reason);
             } else {
-                asked.again = true;
+                asked.lost.get_or_insert(now);
                 self.waiting.push_front(asked);
             }
         }

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::{Header, Message};
+use postgres_protocol::message::frontend;
 
 use super::login::{Authentication, Login};
 use super::row::Row;
@@ -29,6 +30,25 @@ pub struct Conversation {
     replies: VecDeque<Reply>,
     /// Bytes of one reply, counted with what its rows cost in memory.
     reply_bytes_max: usize,
+    /// What cancels a statement of this conversation.
+    key: Option<BackendKey>,
+}
+
+/// Names a conversation to the server, from another connection. Whoever has it can cancel its
+/// statements, so it is never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BackendKey {
+    process_id: i32,
+    secret: i32,
+}
+
+impl BackendKey {
+    /// Appends the packet that cancels the statement under way: the only one on a connection of its
+    /// own. The server does not answer it, it hangs up (protocol, "Canceling Requests in
+    /// Progress").
+    pub fn cancel(self, output: &mut BytesMut) {
+        frontend::cancel_request(self.process_id, self.secret, output);
+    }
 }
 
 enum State {
@@ -71,12 +91,18 @@ impl Conversation {
             state: State::LoggingIn(authentication),
             replies: VecDeque::new(),
             reply_bytes_max,
+            key: None,
         })
     }
 
     /// Logged in.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
+    }
+
+    /// What cancels a statement of this conversation, if the server offers that.
+    pub fn key(&self) -> Option<BackendKey> {
+        self.key
     }
 
     /// Appends a statement; only when open. Several may be on their way, each with its own `Sync`,
@@ -153,7 +179,11 @@ impl Conversation {
                 Ok(None)
             }
             State::Settling => match message {
-                Message::BackendKeyData(_) => Ok(None),
+                Message::BackendKeyData(body) => {
+                    let (process_id, secret) = (body.process_id(), body.secret_key());
+                    self.key = Some(BackendKey { process_id, secret });
+                    Ok(None)
+                }
                 Message::ReadyForQuery(_) => {
                     self.state = State::Open;
                     Ok(Some(Happening::Open))

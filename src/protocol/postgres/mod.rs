@@ -13,7 +13,7 @@ pub mod statement;
 
 use std::fmt;
 
-pub use conversation::{Conversation, Happening};
+pub use conversation::{BackendKey, Conversation, Happening};
 pub use login::{Login, LoginProblem};
 pub use row::{Columns, Row};
 pub use server_error::ServerError;

@@ -39,6 +39,13 @@ impl ServerError {
         Ok(error)
     }
 
+    /// It may be otherwise in a moment: the server stops or starts (57), has no room (53), a
+    /// standby replays what stands against the statement (40), something is locked (55), the line
+    /// or the machine is broken (08, 58).
+    pub fn is_passing(&self) -> bool {
+        ["08", "40", "53", "55", "57", "58"].iter().any(|class| self.code.starts_with(class))
+    }
+
     /// The server refuses this kind of connection (no line of `pg_hba.conf` fits: encrypted or not,
     /// from here): the other kind may be welcome.
     pub fn refuses_this_transport(&self) -> bool {

@@ -244,7 +244,7 @@ impl World {
         let refusal = match digit {
             b'x' => Some(Refusal::InvalidToken),
             b'y' => Some(Refusal::Failure),
-            b'z' => Some(Refusal::Overloaded),
+            b'z' => Some(Refusal::Unavailable),
             _ => None,
         };
         let text = "trunkline_up 1\n".into();
