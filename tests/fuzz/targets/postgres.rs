@@ -52,7 +52,7 @@ struct Conversed {
 #[derive(Clone, Debug, PartialEq)]
 enum Happened {
     Open,
-    /// The rows, as far as they can be read, or the error's code.
+    /// The rows, as far as they can be read, or all that is known of the error.
     Reply(Result<Vec<Vec<Column>>, String>),
 }
 
@@ -84,7 +84,7 @@ fn converse(password: Option<&str>, pieces: &[&[u8]]) -> Conversed {
                     }
                 }
                 Ok(Some(Happening::Reply(reply))) => {
-                    let rows = reply.map_err(|error| error.code.to_string());
+                    let rows = reply.map_err(|error| format!("{error:?}"));
                     let rows = rows.map(|rows| {
                         let cost: usize = rows.iter().map(text_bytes).sum();
                         assert!(cost <= REPLY_BYTES_MAX, "{cost} bytes of rows");
