@@ -3,6 +3,8 @@
 
 #![no_main]
 
+// The tests use more of it.
+#[allow(dead_code)]
 mod targets;
 
 use std::sync::OnceLock;
