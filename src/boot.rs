@@ -175,7 +175,8 @@ fn listen(config: &Config, shards: usize) -> Result<Listeners, BootError> {
         crate::config::Listen::Tcp(address) => address.to_string(),
         crate::config::Listen::Unix(path) => path.display().to_string(),
     };
-    Listeners::bind(&config.listen, shards, config.limits.unacknowledged_secs_max)
+    let unacknowledged_max = config.limits.unacknowledged_secs_max;
+    Listeners::bind(&config.listen, config.port_sharing, shards, unacknowledged_max)
         .map_err(|error| BootError::Listen(address, error))
 }
 

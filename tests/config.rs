@@ -17,7 +17,7 @@ use trunkline::config::env::Origin;
 use trunkline::config::postgres::{PostgresHost, SslMode};
 use trunkline::config::redis::{HostPort, RedisTarget};
 use trunkline::config::service_manager::{NotifySocket, ServiceManager};
-use trunkline::config::{DriverChoice, Limits, Listen, Pin, load};
+use trunkline::config::{DriverChoice, Limits, Listen, Pin, PortSharing, load};
 use trunkline::log::Level;
 
 const PRODUCTION: &[(&str, &str)] = &[("NODE_ENV", "production")];
@@ -350,13 +350,15 @@ fn the_variables_of_mastodon_that_mean_nothing_here_are_passed_over() {
 fn our_own_variables_are_understood_and_misspelt_ones_named() {
     let config = good(
         "TRUNKLINE_SHARDS=3\nTRUNKLINE_CPUS=0-1,6\nTRUNKLINE_CONTROL_CPU=2\nTRUNKLINE_PIN=never\n\
-         TRUNKLINE_IO=epoll\nTRUNKLINE_DRAIN_SECS=2.5\nTRUNKLINE_OUTBOX_BYTES_MAX=65536\n\
-         TRUNKLINE_PING_INTERVAL_SECS=0.5",
+         TRUNKLINE_SHARE_PORT=yes\nTRUNKLINE_IO=epoll\nTRUNKLINE_DRAIN_SECS=2.5\n\
+         TRUNKLINE_OUTBOX_BYTES_MAX=65536\nTRUNKLINE_PING_INTERVAL_SECS=0.5",
     );
     assert_eq!(config.cores.shards, Some(3));
     assert_eq!(config.cores.shard_cpus, [0, 1, 6]);
     assert_eq!(config.cores.control_cpu, Some(2));
     assert_eq!((config.cores.pin, config.driver), (Pin::Never, DriverChoice::Epoll));
+    assert_eq!(config.port_sharing, PortSharing::Allowed);
+    assert_eq!(good("").port_sharing, PortSharing::Refused);
     assert_eq!(config.drain_window, Duration::from_millis(2500));
     assert_eq!(config.limits.outbox_bytes_max, 65_536);
     assert_eq!(config.limits.ping_interval_secs, Duration::from_millis(500));
@@ -387,6 +389,7 @@ fn a_bad_file_lists_every_error_with_name_and_value() {
                 REDIS_SENTINELS=a:b\nREDIS_SENTINEL_MASTER=m\nREDIS_SENTINEL_PORT=0\n\
                 NODE_EXTRA_CA_CERTS=/absent.pem\nTRUNKLINE_SHARDS=0\nTRUNKLINE_CPUS=3-1\n\
                 TRUNKLINE_CONTROL_CPU=a\nTRUNKLINE_PIN=maybe\nTRUNKLINE_IO=kqueue\n\
+                TRUNKLINE_SHARE_PORT=perhaps\n\
                 TRUNKLINE_DRAIN_SECS=soon\nTRUNKLINE_HEAD_BYTES_MAX=1\nDB_HOST=a/b";
     let errors = bad(file);
     for line in file.lines().filter(|line| !line.starts_with("REDIS_SENTINEL_MASTER")) {

@@ -95,17 +95,20 @@ pub const TRUNKLINE_CPUS: &str = "TRUNKLINE_CPUS";
 pub const TRUNKLINE_CONTROL_CPU: &str = "TRUNKLINE_CONTROL_CPU";
 /// Whether threads are pinned.
 pub const TRUNKLINE_PIN: &str = "TRUNKLINE_PIN";
+/// Whether other servers may listen on the same port.
+pub const TRUNKLINE_SHARE_PORT: &str = "TRUNKLINE_SHARE_PORT";
 /// What turns the cores.
 pub const TRUNKLINE_IO: &str = "TRUNKLINE_IO";
 /// How long a stop is spread over.
 pub const TRUNKLINE_DRAIN_SECS: &str = "TRUNKLINE_DRAIN_SECS";
 
 /// Our own names besides the limits.
-pub const OWN_NAMES: [&str; 6] = [
+pub const OWN_NAMES: [&str; 7] = [
     TRUNKLINE_SHARDS,
     TRUNKLINE_CPUS,
     TRUNKLINE_CONTROL_CPU,
     TRUNKLINE_PIN,
+    TRUNKLINE_SHARE_PORT,
     TRUNKLINE_IO,
     TRUNKLINE_DRAIN_SECS,
 ];

@@ -16,6 +16,18 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// Whether several servers of one user may listen on one port and share its clients
+/// (`TRUNKLINE_SHARE_PORT`). A Unix socket is never shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortSharing {
+    /// A port on which somebody listens is an error: a second server would silently take half of
+    /// the clients.
+    #[default]
+    Refused,
+    /// For hosts where one process may not have as many descriptors as there are clients.
+    Allowed,
+}
+
 /// The peers whose `X-Forwarded-For` is believed: address ranges.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TrustedProxies {
@@ -45,6 +57,23 @@ impl Listen {
             Some(path) => Some(Self::Unix(check_socket_path(reader, path)?)),
             None => address.map(|address| Self::Tcp(SocketAddr::new(address, port))),
         }
+    }
+}
+
+impl PortSharing {
+    const WORDS: [(&str, Self); 6] = [
+        ("no", Self::Refused),
+        ("yes", Self::Allowed),
+        ("false", Self::Refused),
+        ("true", Self::Allowed),
+        ("0", Self::Refused),
+        ("1", Self::Allowed),
+    ];
+
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let parse = |text: &str| typed::word(text, &Self::WORDS);
+        let show = |sharing: &Self| typed::show_word(*sharing, &Self::WORDS);
+        reader.value(env::TRUNKLINE_SHARE_PORT, Self::default(), parse, show)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::log::Level;
 pub use cores::{CoresConfig, DriverChoice, Pin};
 use env::{Origin, ProcessEnvironment, Strings, WithFile};
 pub use limits::Limits;
-pub use listen::{Listen, TrustedProxies};
+pub use listen::{Listen, PortSharing, TrustedProxies};
 pub use postgres::PostgresConfig;
 pub use problem::{ConfigError, ConfigErrors, Warning};
 use reader::Reader;
@@ -42,6 +42,8 @@ use surroundings::{RealSurroundings, Surroundings};
 pub struct Config {
     /// Where clients connect (`PORT`, `BIND`, `SOCKET`).
     pub listen: Listen,
+    /// Whether others may listen there, too (`TRUNKLINE_SHARE_PORT`).
+    pub port_sharing: PortSharing,
     /// Whose `X-Forwarded-For` is believed (`TRUSTED_PROXY_IP`).
     pub trusted_proxies: TrustedProxies,
     /// The least severe level that is logged (`LOG_LEVEL`).
@@ -166,6 +168,7 @@ impl Config {
         let mut reader = Reader::new(strings, surroundings);
         let mode = Mode::read(&mut reader);
         let listen = Listen::read(&mut reader);
+        let port_sharing = PortSharing::read(&mut reader);
         let trusted_proxies = TrustedProxies::read(&mut reader);
         let log_level = read_log_level(&mut reader, mode);
         let extra_roots = tls::read_extra_roots(&mut reader);
@@ -183,6 +186,7 @@ impl Config {
             (Some(listen), Some(redis), Some(postgres)) if errors.is_empty() => {
                 let config = Self {
                     listen,
+                    port_sharing,
                     trusted_proxies,
                     log_level,
                     redis,

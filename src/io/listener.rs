@@ -15,7 +15,7 @@ use rustix::net::{
     send, sendmsg, shutdown, socket_with, sockopt,
 };
 
-use crate::config::Listen;
+use crate::config::{Listen, PortSharing};
 use crate::hub::outbox::WRITE_PARTS_MAX;
 use crate::hub::shard::{Sent, Socket};
 
@@ -50,11 +50,12 @@ impl Listeners {
     /// allowed. `unacknowledged_max`: how long the kernel may wait for a client to acknowledge.
     pub fn bind(
         listen_on: &Listen,
+        sharing: PortSharing,
         shards: usize,
         unacknowledged_max: Duration,
     ) -> io::Result<Listeners> {
         match listen_on {
-            Listen::Tcp(address) => bind_tcp(*address, shards, unacknowledged_max),
+            Listen::Tcp(address) => bind_tcp(*address, sharing, shards, unacknowledged_max),
             Listen::Unix(path) => bind_unix(path, shards),
         }
     }
@@ -220,6 +221,7 @@ fn sent(attempt: impl Fn(SendFlags) -> rustix::io::Result<usize>) -> Sent {
 
 fn bind_tcp(
     address: SocketAddr,
+    sharing: PortSharing,
     shards: usize,
     unacknowledged_max: Duration,
 ) -> io::Result<Listeners> {
@@ -227,6 +229,9 @@ fn bind_tcp(
     // With SO_REUSEPORT a second server of the same user would silently take half of the clients. A
     // socket without it finds out whether anybody is there.
     let probe = tcp_socket(address)?;
+    if sharing == PortSharing::Allowed {
+        sockopt::set_socket_reuseport(&probe, true)?;
+    }
     bind(&probe, &address)?;
     let address = match SocketAddr::try_from(getsockname(&probe)?) {
         Ok(bound) => bound,
@@ -289,23 +294,35 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECS: Duration = Duration::from_secs(7);
     use crate::io::poller;
+
+    const ALONE: PortSharing = PortSharing::Refused;
+    const SECS: Duration = Duration::from_secs(7);
 
     #[test]
     fn a_port_in_use_is_an_error_although_ports_are_shared() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let first = Listeners::bind(&Listen::Tcp(any), 2, SECS).unwrap();
+        let first = Listeners::bind(&Listen::Tcp(any), ALONE, 2, SECS).unwrap();
         let taken = first.address.parse().unwrap();
-        let error = Listeners::bind(&Listen::Tcp(taken), 2, SECS).err().unwrap();
+        let error = Listeners::bind(&Listen::Tcp(taken), ALONE, 2, SECS).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_port_is_shared_with_another_server_only_on_demand() {
+        let bind = |address: &str, sharing| {
+            Listeners::bind(&Listen::Tcp(address.parse().unwrap()), sharing, 2, SECS)
+        };
+        let first = bind("127.0.0.1:0", PortSharing::Allowed).unwrap();
+        let second = bind(&first.address, PortSharing::Allowed).unwrap();
+        assert_eq!(second.address, first.address);
+        assert!(bind(&first.address, ALONE).is_err());
     }
 
     #[test]
     fn clients_sockets_inherit_what_the_listener_was_told() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let listeners = Listeners::bind(&Listen::Tcp(any), 1, SECS).unwrap();
+        let listeners = Listeners::bind(&Listen::Tcp(any), ALONE, 1, SECS).unwrap();
         let _client = std::net::TcpStream::connect(&listeners.address).unwrap();
         let listener = &listeners.sockets[0];
         poller::wait_for_either(listener.as_fd(), None, Duration::from_secs(60)).unwrap();
@@ -322,10 +339,10 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("socket");
         let listen_on = Listen::Unix(path.clone());
-        let first = Listeners::bind(&listen_on, 1, SECS).unwrap();
-        assert!(Listeners::bind(&listen_on, 1, SECS).is_err());
+        let first = Listeners::bind(&listen_on, ALONE, 1, SECS).unwrap();
+        assert!(Listeners::bind(&listen_on, ALONE, 1, SECS).is_err());
         drop(first);
-        let second = Listeners::bind(&listen_on, 1, SECS).unwrap();
+        let second = Listeners::bind(&listen_on, ALONE, 1, SECS).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         drop(second);
         std::fs::remove_dir_all(&directory).unwrap();

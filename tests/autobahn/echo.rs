@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use trunkline::config::{Limits, Listen, TrustedProxies};
+use trunkline::config::{Limits, Listen, PortSharing, TrustedProxies};
 use trunkline::hub::drain::Departure;
 use trunkline::hub::message::{ToControl, ToShard};
 use trunkline::hub::outbox::{Frame, WRITE_PARTS_MAX};
@@ -173,7 +173,8 @@ impl Echo {
         let clock = Clock::start();
         let any = Listen::Tcp("127.0.0.1:0".parse().expect("an address"));
         let mut listeners =
-            Listeners::bind(&any, 1, Limits::DEFAULT.unacknowledged_secs_max).expect("listen");
+            Listeners::bind(&any, PortSharing::Refused, 1, Limits::DEFAULT.unacknowledged_secs_max)
+                .expect("listen");
         let listener = listeners.sockets.remove(0);
         let port = listeners.address.rsplit(':').next().and_then(|port| port.parse().ok());
         let (mut links, bell, mut control_links) = mesh(1, &limits).expect("make a mesh");

@@ -24,7 +24,8 @@ pub fn run(options: Options) -> Result<Report, String> {
     let mib = start.rss_bytes as f64 / 1_048_576.0;
     ground.report.figure("start_rss_mib", mib, "MiB resident before the first connection");
     let (mut memory, mut idle, mut connecting) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut from, mut keep_alives, mut threads) = (0, 0, BTreeMap::new());
+    let (mut from, mut threads) = (0, BTreeMap::new());
+    let (mut keep_alives, mut deliveries) = (0, 0);
     ground.crew.count();
     let own = Sample::own();
     for step in steps {
@@ -43,13 +44,20 @@ pub fn run(options: Options) -> Result<Report, String> {
         ground.pass(idle_secs);
         let spent = ground.server().since(&before);
         idle.push((count, spent.nanos() as f64 / 1000.0 / spent.secs));
-        keep_alives += ground.crew.count().keep_alives;
+        let tally = ground.crew.count();
+        ground.judge(&tally);
+        keep_alives += tally.keep_alives;
+        deliveries += tally.deliveries;
         threads = spent.threads;
     }
     for (name, nanos) in &threads {
         let micros = *nanos as f64 / 1000.0 / idle_secs / f64::from(from.max(1));
         let key = format!("idle_{}_micros_per_sec", name.replace('-', "_"));
         ground.report.figure(&key, micros, &format!("µs/s of {name} per idle connection"));
+    }
+    let text = "deliveries received while watching: others publish";
+    if deliveries > 0 {
+        ground.report.figure("deliveries", deliveries as f64, text);
     }
     let text = "keep-alives received while watching";
     ground.report.figure("keep_alives", keep_alives as f64, text);
