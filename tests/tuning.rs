@@ -184,3 +184,24 @@ fn the_page_of_promises_names_every_farewell_with_its_code() {
         assert_eq!(row[1], code, "{name}");
     }
 }
+
+#[test]
+fn each_section_of_the_promises_has_its_line_in_the_table() {
+    let page = text("promises.md");
+    let mut count = 0;
+    for section in page.split("\n## ").skip(1) {
+        let (title, body) = section.split_once('\n').unwrap_or((section, ""));
+        let Some(number) = title.strip_suffix(')').and_then(|title| title.split("(R").nth(1))
+        else {
+            continue;
+        };
+        count += 1;
+        let name = format!("R{number}");
+        let row = rows(&page).find(|row| row[0] == name);
+        let row = row.unwrap_or_else(|| panic!("{name} has no line"));
+        assert!(row.len() == 5 && row[1].contains(&format!("-{}", name.to_lowercase())), "{row:?}");
+        let is_filled = row.iter().all(|cell| !cell.is_empty());
+        assert!(!is_filled || !body.trim().is_empty(), "figures without a section: {row:?}");
+    }
+    assert!(count >= 15, "{count}");
+}
