@@ -111,9 +111,9 @@ impl Postgres {
         eventually("PostgreSQL answers", || database.try_sql("select 1").ok());
     }
 
-    /// The server process, and all its children behind it.
+    /// The server process, and all its children behind it; empty while it is stopped.
     pub fn processes(&self) -> Vec<Pid> {
-        let id = self.process.as_ref().expect("PostgreSQL runs").id();
+        let Some(id) = self.process.as_ref().map(Process::id) else { return Vec::new() };
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let ids = format!("{id} {}", children.expect("the children of a process"));
         let pids = ids.split_whitespace().map(|id| Pid::from_raw(id.parse().expect("an id")));
