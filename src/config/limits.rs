@@ -312,6 +312,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_half_open_redis_is_found_within_ten_seconds_and_newcomers_wait_no_two_for_postgres() {
+        let limits = Limits::DEFAULT;
+        assert!(limits.redis_silence_secs_max * 2 <= secs(10));
+        assert!(limits.answer_secs_max < secs(2));
+        assert!(limits.postgres_unreachable_secs_max < secs(2));
+    }
+
+    #[test]
     fn dead_readers_of_event_streams_are_found_within_90_seconds() {
         let limits = Limits::DEFAULT;
         let found = limits.thump_interval_secs + limits.unacknowledged_secs_max;

@@ -356,3 +356,57 @@ pub(super) fn refusal(unanswered: &Unanswered) -> Refusal {
         UnansweredKind::Failed => Refusal::Failure,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Moment = Moment(5);
+
+    fn waiting(askers: &[u32]) -> Gathered<u32> {
+        Gathered { waiting: askers.to_vec(), ..Gathered::default() }
+    }
+
+    #[test]
+    fn one_late_batch_sends_away_who_waits_and_two_send_away_who_comes() {
+        let mut gathered = waiting(&[1, 2, 3]);
+        assert_eq!(gathered.next_batch(2, 1), Some(vec![1]));
+        assert_eq!(gathered.next_batch(2, 1), Some(vec![2]));
+        assert_eq!(gathered.next_batch(2, 1), None);
+        assert_eq!(gathered.is_late(AT), [3]);
+        gathered.waiting.push(4);
+        assert!(gathered.hopeless().is_empty());
+        assert_eq!(gathered.next_batch(2, 1), Some(vec![4]), "the next may be luckier");
+        assert!(gathered.is_late(AT).is_empty());
+        gathered.waiting.push(5);
+        assert_eq!(gathered.hopeless(), [5]);
+    }
+
+    #[test]
+    fn an_answer_ends_the_silence_and_so_does_the_end_of_a_late_batch() {
+        for answered in [Some(AT), None] {
+            let mut gathered = waiting(&[1, 2]);
+            gathered.next_batch(2, 1);
+            gathered.next_batch(2, 1);
+            gathered.is_late(AT);
+            gathered.is_late(AT);
+            gathered.ended(true, answered);
+            gathered.waiting.push(3);
+            assert!(gathered.hopeless().is_empty());
+            assert_eq!(gathered.next_batch(2, 1), Some(vec![3]));
+            gathered.ended(true, None);
+            gathered.ended(false, None);
+            assert_eq!((gathered.asked, gathered.late), (0, 0));
+        }
+    }
+
+    #[test]
+    fn who_waits_behind_a_late_batch_stays_while_others_are_answered() {
+        let mut gathered = waiting(&[1, 2, 3]);
+        gathered.next_batch(2, 1);
+        gathered.next_batch(2, 1);
+        gathered.ended(false, Some(Moment(6)));
+        assert!(gathered.is_late(AT).is_empty());
+        assert_eq!(gathered.waiting, [3]);
+    }
+}
