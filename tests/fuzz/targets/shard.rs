@@ -50,7 +50,7 @@ type Cut = for<'a> fn(&'a [u8], &mut fastrand::Rng) -> Vec<&'a [u8]>;
 /// A whole life; what each client heard.
 fn live(input: &[u8], cut: Cut) -> Vec<Vec<Heard>> {
     let mut world = World::new(input, cut);
-    for line in input.split(|byte| *byte == b'\n').take(200) {
+    for line in input.split(|byte| *byte == b'\n').take(80) {
         world.happens(line);
     }
     world.end();
@@ -308,7 +308,7 @@ impl World {
         while self.now < until {
             let next = self.shard.next_tick(self.now).unwrap_or(until);
             // Not every single part of a sweep.
-            self.now = next.max(self.now + Duration::from_millis(500)).min(until);
+            self.now = next.max(self.now + Duration::from_secs(2)).min(until);
             self.shard.tick(self.now);
             self.look();
         }
