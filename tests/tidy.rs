@@ -262,8 +262,9 @@ fn lost_files(sources: &[Source]) -> Vec<String> {
     let paths: BTreeSet<&str> = sources.iter().map(|source| source.path.as_str()).collect();
     let is_root = |path: &str| {
         let direct = path.matches('/').count() == 1;
-        // The program of the fuzz targets is a package of its own.
-        let is_crate = ["src/lib.rs", "src/main.rs", "tests/fuzz/libfuzzer.rs"].contains(&path);
+        // The program of the fuzz targets is a package of its own; a benchmark may be a folder.
+        let is_crate = ["src/lib.rs", "src/main.rs", "tests/fuzz/libfuzzer.rs"].contains(&path)
+            || (path.starts_with("benches/") && path.ends_with("/main.rs"));
         is_crate || (direct && !path.starts_with("src/"))
     };
     let mut found = Vec::new();

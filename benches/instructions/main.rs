@@ -1,9 +1,9 @@
 //! Instructions of the hot paths, without sockets, threads, clocks or chance: `callgrind` counts
-//! what happens within [`section`], so that a change of a few per cent shows on any machine, however
-//! busy. `scripts/count-instructions` runs it and compares with `benches/instructions.txt`.
+//! what happens within [`section`], so that a change of a few per cent shows on any machine,
+//! however busy. `scripts/count-instructions` runs it and compares with `benches/instructions.txt`.
 //!
-//! Each section stands for one line on standard output: a name, the units of work that it completes,
-//! and what a unit is. Lines of one name are added up.
+//! Each section stands for one line on standard output: a name, the units of work that it
+//! completes, and what a unit is. Lines of one name are added up.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
