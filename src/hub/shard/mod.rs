@@ -166,10 +166,15 @@ impl<S: Socket> Shard<S> {
 
     /// The client will send no more, or the socket failed.
     pub fn ended(&mut self, id: ConnectionId, now: Moment) {
-        let phase = self.slots.get(id).map(|connection| &connection.phase);
-        // Who has asked and says that it will ask no more may still listen; if not, the answer
-        // fails.
-        if !matches!(phase, Some(Phase::Asking(_))) {
+        let Some(connection) = self.slots.get(id) else { return };
+        // Who will say no more may still listen, to an answer or to our last words; if not, sending
+        // them fails.
+        let is_owed = match connection.phase {
+            Phase::Asking(_) => true,
+            Phase::Lingering => connection.outbox.is_some(),
+            _ => false,
+        };
+        if !is_owed {
             self.end(id, Farewell::ClientLeft, now);
         }
     }
