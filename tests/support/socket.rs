@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+
 use super::http::{Response, take_response};
 use super::patience::PATIENCE;
 
@@ -57,6 +59,20 @@ impl Socket {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
         let _ = result;
+    }
+
+    /// Breaks the connection off: the other side gets a reset, and not what was sent last.
+    pub fn reset(self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            set_socket_linger(stream, Some(Duration::ZERO)).expect("set SO_LINGER");
+        }
+    }
+
+    /// Lets the kernel keep little of what is not read.
+    pub fn narrow(&mut self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            set_socket_recv_buffer_size(stream, 32 * 1024).expect("set SO_RCVBUF");
+        }
     }
 
     /// Reads more bytes; false at the end of the connection; panics after [`PATIENCE`].
