@@ -46,7 +46,7 @@ use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, QuestionId, ToControl, ToShard};
 use crate::hub::moment::Moment;
 use crate::hub::origins::Origins;
-use crate::hub::outbox::Frame;
+use crate::hub::outbox::{Frame, Outbox};
 use crate::hub::registry::Registry;
 use crate::metrics::ShardMetrics;
 use crate::protocol::ids::AccountId;
@@ -95,7 +95,7 @@ pub struct Shard<S> {
 }
 
 impl<S: Socket> Shard<S> {
-    /// A shard without connections. `seed` makes request ids.
+    /// A shard without connections. `seed` makes request ids, and whatever else is chance.
     pub fn new(index: usize, settings: Arc<Settings>, seed: u64, now: Moment) -> Self {
         let pings = Sweep::new(settings.limits.ping_interval_secs, now);
         let thumps = Sweep::new(settings.limits.thump_interval_secs, now);
@@ -104,7 +104,7 @@ impl<S: Socket> Shard<S> {
             slots: Slots::new(),
             registry: Registry::default(),
             readers: HashMap::new(),
-            origins: Origins::default(),
+            origins: Origins::new(seed),
             outgoing: Vec::new(),
             fanout: None,
             gathering: Gathering::default(),
@@ -257,6 +257,11 @@ impl<S: Socket> Shard<S> {
     /// The shard's counters, for what only its surroundings see.
     pub fn metrics_mut(&mut self) -> &mut ShardMetrics {
         &mut self.metrics
+    }
+
+    /// What waits for the socket of a connection to take it.
+    pub fn outbox(&self, id: ConnectionId) -> Option<&Outbox> {
+        self.slots.get(id)?.outbox.as_deref()
     }
 
     /// The channels that somebody here reads.
