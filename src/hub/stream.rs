@@ -9,7 +9,7 @@ use crate::protocol::hashtag;
 use crate::protocol::ids::{AccountId, ListId, TokenId};
 
 /// A Redis channel as a small value; a string only at the Redis boundary.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Channel {
     /// `timeline:ACCOUNT`
     Home(AccountId),
@@ -35,7 +35,7 @@ pub enum Channel {
 }
 
 /// One of the six public timelines.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PublicFeed {
     /// Whose statuses.
     pub origin: Origin,
@@ -44,7 +44,7 @@ pub struct PublicFeed {
 }
 
 /// Where statuses of a feed come from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Origin {
     /// Everywhere.
     All,

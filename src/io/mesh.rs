@@ -12,12 +12,11 @@
 //! * A shard never waits for the control core either: what does not fit waits on the shard's side,
 //!   in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use hashbrown::HashSet;
 
 use super::bell::Bell;
 use crate::config::Limits;
@@ -41,7 +40,7 @@ pub fn mesh(
             receiver: up_receiver,
             bell: Arc::clone(&shard_bell),
             overflow: VecDeque::new(),
-            lost_on: HashSet::new(),
+            lost_on: BTreeSet::new(),
             lost: 0,
             unrung: false,
         });
@@ -63,8 +62,9 @@ pub struct ShardLink {
     receiver: Receiver<ToControl>,
     bell: Arc<Bell>,
     overflow: VecDeque<ToShard>,
-    /// Channels on which deliveries were lost since the shard was last told.
-    lost_on: HashSet<Channel>,
+    /// Channels on which deliveries were lost since the shard was last told, in an order that does
+    /// not depend on chance: the simulator lives a life again exactly.
+    lost_on: BTreeSet<Channel>,
     lost: u64,
     unrung: bool,
 }
@@ -247,7 +247,6 @@ mod tests {
         assert!(matches!(controls[0].receive(), Some(ToShard::Deliver(_))));
         shards[0].flush();
         let Some(ToShard::Lagged(channels)) = controls[0].receive() else { panic!("not told") };
-        let channels: HashSet<_> = channels.iter().cloned().collect();
-        assert_eq!(channels, [2, 3].map(|id| Channel::Home(AccountId(id))).into_iter().collect());
+        assert_eq!(*channels, [2, 3].map(|id| Channel::Home(AccountId(id))));
     }
 }
