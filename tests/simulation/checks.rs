@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use trunkline::hub::readiness::Upstreams;
 use trunkline::metrics::Transport;
 
 use super::client::{Kind, Spec};
@@ -13,7 +12,14 @@ use super::world::World;
 impl World {
     /// Lets everything come to rest and looks at it.
     pub fn check_at_rest(&mut self) {
-        let failing = std::mem::take(&mut self.database.failing_percent);
+        self.hung = None;
+        self.database.failing_percent = 0;
+        self.come_to_rest();
+        // What failed before may have to be tried again.
+        if self.troubles.may_fail() {
+            self.pass(Duration::from_millis(1100));
+        }
+        self.check_revoked();
         if self.percent(30) {
             self.come_to_rest();
             let stuck = |index: &usize| {
@@ -28,15 +34,34 @@ impl World {
         }
         self.clients.iter_mut().for_each(|client| client.stalls = false);
         self.pass(Duration::from_secs(5));
-        self.check_revoked();
         self.check_clients();
         self.check_redis();
-        let upstreams = Upstreams { redis_connected: true, postgres_connected: true };
-        let report = self.control.report(upstreams);
+        let report = self.control.report(self.upstreams());
         assert!(report.is_ready(), "at rest: {report}");
         self.ledger.settle(&self.clients, &self.database, self.step);
         self.check_counters();
-        self.database.failing_percent = failing;
+        self.check_deliveries_at_rest();
+        self.database.failing_percent = self.troubles.failing_percent;
+    }
+
+    /// The server stops, whatever is going on: in time everybody is gone.
+    pub fn check_a_stop(&mut self) {
+        self.stop();
+        for _ in 0..self.below(300) {
+            self.live();
+        }
+        self.hung = None;
+        self.clients.iter_mut().for_each(|client| client.stalls = false);
+        let (begun, window) = self.stops.unwrap();
+        while self.now < begun + window + Duration::from_secs(1) {
+            self.wait(Duration::from_millis(50));
+            (0..50).for_each(|_| self.go_round());
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            assert!(client.is_gone(), "client {index} is still there: {:?}", client.status);
+        }
+        assert!(self.shards.iter().all(|shard| shard.is_drained() && shard.registry().is_empty()));
+        assert!(self.control.is_drained());
     }
 
     /// Time passes while everybody does what they have to do.
@@ -58,7 +83,10 @@ impl World {
                 format!("timeline:system:{}", token.account),
             ];
             let killed = channels.iter().any(|channel| self.killed.contains(channel));
-            assert!(!killed || !client.is_open(), "client {index} lives on: {channels:?}");
+            // Who reads nothing has yet to hear of it, but is not served.
+            let is_served = client.is_served(self.shards[client.shard].registry());
+            let lives = is_served || (!client.stalls && client.is_open());
+            assert!(!killed || !lives, "client {index} lives on: {channels:?}");
         }
     }
 
@@ -68,6 +96,7 @@ impl World {
         for (index, client) in self.clients.iter_mut().enumerate() {
             let is_open = client.is_open();
             let is_over = client.is_gone() || client.farewell.is_some();
+            assert!(client.visits.is_none() || client.status.is_some() || client.is_gone());
             let is_excused = client.left || !client.excuses.is_empty();
             assert!(
                 !is_over || is_excused,
@@ -109,14 +138,18 @@ impl World {
 
     /// Redis is subscribed to exactly what somebody wants, and the keys are set.
     fn check_redis(&mut self) {
-        let mut wanted = BTreeSet::new();
+        let (mut wanted, mut unsure) = (BTreeSet::new(), BTreeSet::new());
         for client in self.clients.iter().filter(|client| client.is_open()) {
             wanted.insert(format!("timeline:access_token:{}", client.token));
             let account = self.database.tokens[&client.token].account;
             wanted.insert(format!("timeline:system:{account}"));
-            let open = client.subscriptions.iter().filter(|one| one.left.is_none());
-            wanted.extend(open.flat_map(|one| one.channels.clone()));
+            for one in client.subscriptions.iter().filter(|one| one.left.is_none()) {
+                let set = if one.unsure { &mut unsure } else { &mut wanted };
+                set.extend(one.channels.iter().cloned());
+            }
         }
+        // Of two wishes for one channel, one at least has failed.
+        wanted.extend(self.redis.subscribed.intersection(&unsure).cloned());
         assert_eq!(self.redis.subscribed, wanted);
         for name in wanted.iter().filter(|name| !is_system(name)) {
             assert!(self.redis.keys.contains_key(name), "no key for {name}");

@@ -1,10 +1,12 @@
 //! A client: what it has said and heard, and the bytes in flight.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use trunkline::hub::message::ConnectionId;
 use trunkline::hub::registry::{Registry, Role};
 use trunkline::hub::stream::Channel;
+use trunkline::protocol::ids::TokenId;
 
 use super::database::Database;
 use super::parser::{Heard, Parser, masked};
@@ -142,6 +144,8 @@ pub struct Subscription {
     pub spec: Spec,
     /// Its channels.
     pub channels: Vec<String>,
+    /// The same as the server names them.
+    pub parsed: Vec<Channel>,
     /// When the client asked.
     pub asked: u64,
     /// When the shard had it, and how many messages had left the shard by then.
@@ -162,9 +166,8 @@ impl Subscription {
     /// Does the shard know of it?
     pub fn is_in(&self, registry: &Registry, connection: ConnectionId) -> bool {
         let roles = [Role::Own, Role::PartOfUser];
-        self.channels.iter().zip(roles).all(|(name, role)| {
-            let channel = Channel::parse(name.as_bytes()).unwrap();
-            let mut readers = registry.readers(&channel).iter();
+        self.parsed.iter().zip(roles).all(|(channel, role)| {
+            let mut readers = registry.readers(channel).iter();
             readers.any(|reader| reader.connection == connection && reader.role == role)
         })
     }
@@ -230,6 +233,14 @@ pub struct Client {
     pub since: u64,
     /// Bytes that the server has had.
     pub fed: usize,
+    /// What was asked for may have been one too many.
+    pub is_full: bool,
+    /// As many connections of the account were there when it was known whose it is.
+    pub account_full: bool,
+    /// It asks for a page of the server's own instead of a stream.
+    pub visits: Option<&'static str>,
+    /// What that page says.
+    pub awaits: Option<String>,
 }
 
 impl Client {
@@ -263,6 +274,10 @@ impl Client {
             received: BTreeMap::new(),
             since,
             fed: 0,
+            is_full: false,
+            account_full: false,
+            visits: None,
+            awaits: None,
         }
     }
 
@@ -327,9 +342,40 @@ impl Client {
         opened && self.farewell.is_none() && !self.left && !self.wire.borrow().closed
     }
 
+    /// Where it is.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.wire.borrow().address
+    }
+
+    /// The shard counts it as a client.
+    pub fn is_served(&self, registry: &Registry) -> bool {
+        let mut readers = registry.readers(&Channel::Token(TokenId(self.token))).iter();
+        readers.any(|reader| reader.connection == self.connection)
+    }
+
     /// The server holds nothing of it any more.
     pub fn is_gone(&self) -> bool {
         self.wire.borrow().closed
+    }
+
+    /// Is this the page that a visitor has asked for?
+    pub fn check_page(&mut self, status: u16, body: &str) {
+        let is_crowded_out = self.excuses.contains("crowded") || self.is_full;
+        let is_refused = status == 503 && body.contains("later");
+        let silent = body.contains("control") || is_refused;
+        match (self.visits, &self.awaits) {
+            _ if is_refused && is_crowded_out => {}
+            _ if status == 408 && self.excuses.contains("waited") => {}
+            (Some("/api/v1/streaming/health"), _) => assert_eq!((status, body), (200, "OK")),
+            (Some("/metrics"), Some(text)) => assert_eq!((status, body), (200, text.as_str())),
+            (Some("/ready"), Some(json)) => {
+                let is_ready = json.contains(r#""missing":[]"#);
+                assert_eq!((status, body), (if is_ready { 200 } else { 503 }, json.as_str()));
+            }
+            _ => assert!(silent, "{status} {body}"),
+        }
+        self.excuses.insert("visited");
+        self.left = true;
     }
 
     /// Is this the answer that the client's head deserves?
@@ -352,9 +398,13 @@ impl Client {
         let was_bad_before = known.is_none() || bad.is_some_and(|bad| bad < self.since);
         match status {
             101 | 200 => {
-                assert!(!was_bad_before && refusal.is_none(), "{who}");
+                assert!(!was_bad_before && refusal.is_none() && !self.account_full, "{who}");
+                self.excuses.remove("waited");
                 return;
             }
+            429 => assert!(self.account_full || self.is_full, "{who}"),
+            503 if body.contains("Try again later") && self.excuses.contains("crowded") => {}
+            503 if self.is_full => {}
             401 if body.is_empty() || body.contains("Invalid access token") => {
                 assert!(known.is_none() || bad.is_some(), "{who}");
             }
@@ -362,6 +412,7 @@ impl Client {
                 let (expected, text) = refusal.unwrap_or_else(|| panic!("{who}"));
                 assert!(status == expected && body.contains(text), "{who}");
             }
+            503 if self.excuses.contains("waited") => {}
             500 | 503 => assert!(database.has_failed || self.excuses.contains("stopping"), "{who}"),
             408 => {}
             _ => panic!("{who}"),

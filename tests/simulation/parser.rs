@@ -68,7 +68,7 @@ impl Parser {
         let status = head.strip_prefix("http/1.1 ").unwrap()[..3].parse().unwrap();
         let header =
             |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let is_malformed = [400, 405, 408, 426, 431, 505].contains(&status);
+        let is_malformed = [400, 405, 408, 426, 431, 503, 505].contains(&status);
         assert!(is_malformed || header("x-request-id").is_some(), "{head}");
         if status == 101 {
             self.mode = Mode::Frames;

@@ -3,27 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trunkline::config::Limits;
 use trunkline::hub::question::FeedSettings;
+use trunkline::hub::stream::Channel;
+use trunkline::protocol::ids::TokenId;
 
 use super::client::{Kind, Reproach, Spec, Subscription};
 use super::database::{Account, Database, Filter, Grudge, History, Token};
 use super::ledger::{Content, Status};
+use super::moods::Mood;
 use super::redis::Line;
 use super::world::World;
-
-/// How a life goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
-    /// Nothing fails.
-    Calm,
-    /// Redis is lost now and then.
-    RedisAway,
-    /// The database fails now and then.
-    DatabaseFails,
-    /// The mesh is tiny.
-    Crowded,
-}
 
 const ACCOUNTS: i64 = 5;
 const WORDS: [&str; 6] = ["Cat", "dog", "category", "bird", "cat's", "DOGMA"];
@@ -44,17 +33,11 @@ const DOMAINS: [&str; 2] = ["a.example", "b.example"];
 pub fn world(seed: u64, mood: Mood) -> World {
     let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
     let shards = random.usize(1..=3);
-    let mut limits = Limits { outbox_bytes_max: 6000, outbox_frames_max: 30, ..Limits::default() };
-    limits.redis_batch_max = [1, 3, 512][random.usize(0..3)];
-    limits.question_batch_max = [1, 2, 512][random.usize(0..3)];
-    limits.filters_cached_max = [0, 1, 4096][random.usize(0..3)];
-    if mood == Mood::Crowded {
-        limits.mesh_deliveries_max = 3;
-    }
+    let troubles = mood.troubles(&mut random);
+    let limits = troubles.limits(&mut random);
     let mut world = World::new(seed, shards, limits, database(&mut random));
-    if mood == Mood::DatabaseFails {
-        world.database.failing_percent = 15;
-    }
+    world.troubles = troubles;
+    world.database.failing_percent = troubles.failing_percent;
     world
 }
 
@@ -91,8 +74,9 @@ fn database(random: &mut fastrand::Rng) -> Database {
 
 impl World {
     /// One thing happens.
-    pub fn live(&mut self, mood: Mood) {
+    pub fn live(&mut self) {
         self.step += 1;
+        self.some_trouble();
         match self.below(100) {
             0..3 if self.open_count() < 14 => self.somebody_connects(),
             3..13 => self.somebody_says(),
@@ -134,13 +118,83 @@ impl World {
                 }
             }
             94..97 => self.act(),
-            97 if mood == Mood::RedisAway && self.percent(40) => self.redis_breaks(),
             97 => self.move_lines(),
             _ => {
                 let micros = [10, 1000, 100_000][self.below(3)];
                 self.wait(Duration::from_micros(micros));
             }
         }
+    }
+
+    fn some_trouble(&mut self) {
+        let troubles = self.troubles;
+        match self.below(250) {
+            0 if troubles.redis_breaks => self.redis_breaks(),
+            1 if troubles.database_leaves => {
+                self.books.sight("away");
+                let is_away = self.database.failing_percent == 100;
+                let percent = if is_away { troubles.failing_percent } else { 100 };
+                self.database.failing_percent = percent;
+            }
+            2 if troubles.shards_hang => self.somebody_hangs(),
+            3..6 => self.hung = None,
+            6..20 if troubles.revokes => self.somebody_connected_is_revoked(),
+            20..30 if troubles.revokes && self.open_count() < 14 => self.somebody_connects(),
+            30 if self.open_count() < 14 => self.somebody_visits(),
+            _ => {}
+        }
+    }
+
+    /// A shard stops turning: for a while, or for so long that it is missed.
+    fn somebody_hangs(&mut self) {
+        let shard = self.below(self.shards.len());
+        self.books.sight("hang");
+        self.hung = Some(shard);
+        // Who has asked for something may wait for it longer than anybody should.
+        for one in self.clients.iter_mut().filter(|one| one.status.is_none()) {
+            one.excuses.insert("waited");
+        }
+        // A server that stops is not ready in any case.
+        if self.percent(80) || self.stops.is_some() {
+            return;
+        }
+        let before = self.control.report(self.upstreams()).shards_turning;
+        for _ in 0..20 {
+            self.wait(Duration::from_millis(400));
+            (0..6).for_each(|_| self.go_round());
+        }
+        let report = self.control.report(self.upstreams());
+        let all = self.shards.len();
+        assert!(report.shards_turning < all, "nobody misses shard {shard}: {report}");
+        assert!(before < all || report.shards_turning == all - 1, "others are missed: {report}");
+        self.books.sight("missed");
+        self.hung = None;
+    }
+
+    /// Somebody asks for a page of the server's own.
+    fn somebody_visits(&mut self) {
+        if self.stops.is_some() {
+            return;
+        }
+        let page = ["/ready", "/metrics", "/api/v1/streaming/health"][self.below(3)];
+        let index = self.connect(Kind::EventStream, 0);
+        let client = &mut self.clients[index];
+        client.visits = Some(page);
+        client.excuses.insert("visited");
+        client.outgoing.extend(format!("GET {page} HTTP/1.1\r\nHost: sim\r\n\r\n").bytes());
+        self.books.sight("page");
+    }
+
+    /// Everybody is to be sent away.
+    pub fn stop(&mut self) {
+        let window = Duration::from_millis([1, 400, 3000][self.below(3)]);
+        self.books.sight("stop");
+        self.stops = Some((self.now, window));
+        self.control.begin_drain(window);
+        for client in &mut self.clients {
+            client.excuses.insert("stopping");
+        }
+        self.act();
     }
 
     fn open_count(&self) -> usize {
@@ -159,6 +213,7 @@ impl World {
 
     fn redis_breaks(&mut self) {
         if self.redis.subscriber == Line::Up && self.percent(60) {
+            self.books.sight("gap");
             self.break_subscriber();
         }
         if self.redis.commands == Line::Up && self.percent(40) {
@@ -188,7 +243,13 @@ impl World {
     }
 
     fn somebody_connects(&mut self) {
-        let token = self.below(self.database.tokens.len() + 1) as i64;
+        if self.stops.is_some() {
+            return;
+        }
+        let token = match self.troubles.revokes {
+            true => self.new_token(),
+            false => self.below(self.database.tokens.len() + 1) as i64,
+        };
         let kind = if self.percent(70) { Kind::WebSocket } else { Kind::EventStream };
         let index = self.connect(kind, token);
         let found = self.database.tokens.get(&token);
@@ -209,9 +270,31 @@ impl World {
         }
     }
 
+    /// A token that nobody has had, sometimes of an account that nobody has had.
+    fn new_token(&mut self) -> i64 {
+        let id = self.database.tokens.len() as i64 + 1;
+        let account = match self.percent(30) {
+            true => self.database.accounts.len() as i64 + 1,
+            false => 1 + self.below(self.database.accounts.len()) as i64,
+        };
+        self.database.accounts.entry(account).or_insert_with(|| Account {
+            languages: None,
+            views_all_feeds: false,
+            ended: false,
+            filters: History::new(Vec::new()),
+        });
+        let secret = format!("token{id}");
+        let token = Token { secret, account, scopes: "read", revoked: false };
+        self.database.tokens.insert(id, token);
+        if !self.database.is_good(id) {
+            self.bad_since.insert(id, 0);
+        }
+        id
+    }
+
     /// Keeps the books of a subscription that a client asks for.
     fn note_subscribe(&mut self, index: usize, spec: Spec) {
-        let may_fail = self.database.failing_percent > 0;
+        let may_fail = self.troubles.may_fail();
         let client = &mut self.clients[index];
         let token = &self.database.tokens[&client.token];
         let owns = |list| self.database.lists.get(&list) == Some(&token.account);
@@ -238,8 +321,10 @@ impl World {
             return;
         }
         let unsure = client.subscriptions.iter().filter(same).any(|one| one.ended.is_none());
+        let channels = spec.channels(token.account, token.scopes);
         client.subscriptions.push(Subscription {
-            channels: spec.channels(token.account, token.scopes),
+            parsed: channels.iter().map(|name| Channel::parse(name.as_bytes()).unwrap()).collect(),
+            channels,
             spec,
             asked: self.step,
             registered: None,
@@ -277,7 +362,7 @@ impl World {
     }
 
     fn note_unsubscribe(&mut self, index: usize, account: i64, spec: &Spec) {
-        let may_fail = self.database.failing_percent > 0;
+        let may_fail = self.troubles.may_fail();
         let (step, client) = (self.step, &mut self.clients[index]);
         let same = |one: &&mut Subscription| one.spec.key() == spec.key() && one.left.is_none();
         let mut was_open = false;
@@ -449,6 +534,29 @@ impl World {
     /// As Rails does it: the database first, then the order.
     fn somebody_is_revoked(&mut self) {
         let token = 1 + self.below(self.database.tokens.len()) as i64;
+        self.revoke(token);
+    }
+
+    /// The same for somebody who is here, at whatever moment.
+    fn somebody_connected_is_revoked(&mut self) {
+        let Some(index) = self.some_client() else { return };
+        let client = &self.clients[index];
+        if !self.database.is_good(client.token) || client.left || client.is_gone() {
+            return;
+        }
+        let channel = Channel::Token(TokenId(client.token));
+        let is_confirmed = self.control.interest_mut().confirmed_since(&channel).is_some();
+        let is_served = client.is_served(self.shards[client.shard].registry());
+        self.books.sight(match (is_served, is_confirmed) {
+            (false, _) => "revoked: connecting",
+            (true, false) => "revoked: opening",
+            (true, true) => "revoked: open",
+        });
+        let token = client.token;
+        self.revoke(token);
+    }
+
+    fn revoke(&mut self, token: i64) {
         let account = self.database.tokens[&token].account;
         let (step, whole) = (self.step, self.percent(20));
         if whole {

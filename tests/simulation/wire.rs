@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use trunkline::hub::shard::{Sent, Socket};
@@ -25,6 +26,8 @@ pub struct Wire {
     pub shut: bool,
     /// The server has dropped its end.
     pub closed: bool,
+    /// Where the client is.
+    pub address: Option<IpAddr>,
     /// How often the server has sent something.
     pub sends: usize,
 }
@@ -47,6 +50,7 @@ impl Wire {
             broken: false,
             shut: false,
             closed: false,
+            address: None,
             sends: 0,
         }))
     }
@@ -76,6 +80,10 @@ impl Socket for FakeSocket {
         wire.bytes.extend(&bytes[..count]);
         wire.sends += 1;
         Sent::Bytes(count)
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.0.borrow().address
     }
 
     fn shut(&mut self) {

@@ -5,21 +5,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use trunkline::config::Limits;
 use trunkline::hub::control::{Control, Effect};
-use trunkline::hub::interest::Confirmation;
-use trunkline::hub::message::ToShard;
+use trunkline::hub::message::{QuestionId, ToControl, ToShard};
 use trunkline::hub::moment::{Moment, UnixMillis};
 use trunkline::hub::question::Question;
+use trunkline::hub::readiness::Upstreams;
 use trunkline::hub::shard::{Settings, Shard};
+use trunkline::hub::stream::Channel;
 use trunkline::io::mesh::{ControlLink, ShardLink, mesh};
+use trunkline::metrics::{self, ProcessFacts, ShardMetrics};
 
+use super::books::Books;
 use super::client::{Client, Kind};
 use super::database::{Asked, Database};
-use super::ledger::{Content, Ledger, Publication};
+use super::ledger::Ledger;
+use super::moods::Troubles;
 use super::parser::Heard;
-use super::redis::{Line, Redis, Reply};
+use super::redis::{Line, Redis};
 use super::wire::FakeSocket;
 
 /// Everything.
@@ -49,15 +52,23 @@ pub struct World {
     pub clients: Vec<Client>,
     /// The oracle.
     pub ledger: Ledger,
+    /// The books of what holds at every step.
+    pub books: Books,
+    /// What may go wrong.
+    pub troubles: Troubles,
+    /// A shard that does not turn.
+    pub hung: Option<usize>,
+    /// When the server was told to stop, and within which time.
+    pub stops: Option<(Moment, Duration)>,
     /// When each token turned bad.
     pub bad_since: BTreeMap<i64, u64>,
     /// Kills that were published, by channel.
     pub killed: BTreeSet<String>,
     /// Questions for verdicts in the control core's present turn.
-    questions_in_turn: usize,
+    pub questions_in_turn: usize,
     /// Tell what happens.
     tells: bool,
-    /// A hash of everything that clients got, and how much that was.
+    /// A hash of everything that was said, and how much clients heard.
     pub trace: (u64, u64),
 }
 
@@ -88,6 +99,10 @@ impl World {
             database,
             clients: Vec::new(),
             ledger: Ledger::default(),
+            books: Books::new(shards),
+            troubles: Troubles::default(),
+            hung: None,
+            stops: None,
             bad_since: BTreeMap::new(),
             killed: BTreeSet::new(),
             questions_in_turn: 0,
@@ -112,14 +127,61 @@ impl World {
         let capacity = [400, 4000, 100_000][self.below(3)];
         let bite = [7, 300, 100_000][self.below(3)];
         let wire = Client::wire(capacity, bite);
+        wire.borrow_mut().address = Some(self.address());
+        let unopened = self.unopened(shard);
+        if unopened >= self.limits.unopened_max as u64 {
+            for one in self.clients.iter_mut().filter(|one| one.shard == shard && !one.is_open()) {
+                one.excuses.insert("crowded");
+            }
+            self.books.sight("crowd");
+        }
         let id = self.shards[shard].admit(FakeSocket(Rc::clone(&wire)), self.now).unwrap();
+        let most = unopened.max(self.limits.unopened_max as u64);
+        assert!(self.unopened(shard) <= most, "one more than {unopened} sockets without a client");
         self.clients.push(Client::new(shard, id, wire, kind, token, self.step));
+        self.after_shard(shard);
         self.clients.len() - 1
+    }
+
+    /// Where a client comes from.
+    fn address(&mut self) -> std::net::IpAddr {
+        std::net::Ipv4Addr::new(203, 0, 113, self.random.u8(1..=3)).into()
+    }
+
+    /// Sockets without a client.
+    fn unopened(&mut self, shard: usize) -> u64 {
+        let metrics = self.shards[shard].metrics_mut();
+        let clients = metrics.clients.websocket + metrics.clients.eventsource;
+        metrics.sockets - clients - metrics.questions_waiting
+    }
+
+    /// Would a client that asks for something now be one too many?
+    fn is_full_for(&mut self, index: usize) -> bool {
+        let (shard, address) = (self.clients[index].shard, self.clients[index].address());
+        let from_there =
+            |one: &Client| one.shard == shard && !one.is_gone() && one.address() == address;
+        let others = self.clients.iter().filter(|one| from_there(one)).count() - 1;
+        let limits = &self.limits;
+        let metrics = self.shards[shard].metrics_mut();
+        let asking = metrics.questions_waiting;
+        let clients = metrics.clients.websocket + metrics.clients.eventsource + asking;
+        others >= limits.connections_per_address_max
+            || clients >= limits.connections_max as u64
+            || asking >= limits.questions_waiting_max as u64
+            || self.stops.is_some()
+    }
+
+    /// Deliveries to a shard that the mesh had no room for.
+    pub fn lost(&self, shard: usize) -> u64 {
+        self.links[shard].lost()
     }
 
     /// Some of a client's bytes reach its shard.
     pub fn feed(&mut self, index: usize, most: usize) {
         let client = &self.clients[index];
+        if self.hung == Some(client.shard) {
+            return;
+        }
         let text: Vec<u8> = client.outgoing.iter().copied().take(most).collect();
         if !text.is_empty() {
             let (shard, id) = (client.shard, client.connection.slot);
@@ -130,10 +192,16 @@ impl World {
             client.outgoing.clear();
             return;
         }
+        if client.status.is_none() && !client.is_gone() {
+            let is_full = self.is_full_for(index);
+            self.clients[index].is_full |= is_full;
+        }
+        let client = &mut self.clients[index];
         let count = most.min(client.outgoing.len());
         let mut bytes: Vec<u8> = client.outgoing.drain(..count).collect();
         client.fed += count;
         let (shard, id) = (client.shard, client.connection);
+        self.books.disturb(shard);
         if !bytes.is_empty() {
             self.shards[shard].receive(id, &mut bytes, self.now);
         } else if client.left {
@@ -146,7 +214,8 @@ impl World {
     /// A client reads some bytes, or the server hears that it could.
     pub fn read(&mut self, index: usize, most: usize) {
         let client = &mut self.clients[index];
-        if client.wire.borrow().has_news_for_server() && !client.left_heard {
+        let is_heard = !client.left_heard && self.hung != Some(client.shard);
+        if client.wire.borrow().has_news_for_server() && is_heard {
             client.wire.borrow_mut().blocked = false;
             client.excuses.insert("slow");
             let (shard, id) = (client.shard, client.connection);
@@ -161,14 +230,23 @@ impl World {
 
     /// The shard takes a message, or goes on with an event.
     pub fn turn_shard(&mut self, shard: usize) -> bool {
-        if self.shards[shard].is_fanning_out() {
+        if self.hung == Some(shard) {
+            return false;
+        } else if self.shards[shard].is_fanning_out() {
             let budget = 1 + self.below(3);
             self.shards[shard].fan_out(budget, self.now);
         } else if let Some(message) = self.up_links[shard].receive() {
             let has_backlog = self.up_links[shard].has_mail();
             self.note(format_args!("control -> {shard} {} {has_backlog}", short(&message)));
             self.shards[shard].set_backlog(has_backlog);
+            self.before_message(shard, &message);
+            let killed = match &message {
+                ToShard::KillToken(token) => Some(Channel::Token(*token)),
+                ToShard::KillAccount(account) => Some(Channel::System(*account)),
+                _ => None,
+            };
             self.shards[shard].handle(message, self.now);
+            self.after_message(shard, killed);
         } else {
             return false;
         }
@@ -180,8 +258,11 @@ impl World {
     pub fn turn_control(&mut self, shard: usize) -> bool {
         let Some(message) = self.links[shard].receive() else { return false };
         self.heard[shard] += 1;
-        self.note(format_args!("{shard} -> control {message:?}"));
+        if !matches!(message, ToControl::Metrics(_)) {
+            self.say(format_args!("{shard} -> control {message:?}"));
+        }
         self.set_time();
+        self.books.control_hears(shard, &message);
         self.control.from_shard(shard, message);
         for client in self.clients.iter_mut().filter(|client| client.shard == shard) {
             for one in &mut client.subscriptions {
@@ -194,179 +275,12 @@ impl World {
         true
     }
 
-    /// A reply of Redis reaches the control core.
-    pub fn turn_redis(&mut self) -> bool {
-        let replied = self.redis.take_set_replies();
-        let Some(reply) = self.redis.next_reply() else {
-            if replied {
-                self.act();
-            }
-            return replied;
-        };
-        self.note(format_args!("redis {reply:?}"));
-        self.set_time();
-        match reply {
-            Reply::Confirmed(name, confirmation) => {
-                if let Some(account) = name.strip_prefix("timeline:system:")
-                    && confirmation == Confirmation::Subscribed
-                {
-                    self.raise_floor(account.parse().unwrap());
-                }
-                self.control.redis_confirmed(name.as_bytes(), confirmation);
-            }
-            Reply::Message(name, payload, at) => {
-                if payload.contains("filters_changed")
-                    && let Some(account) = name.strip_prefix("timeline:system:")
-                {
-                    self.raise_floor(account.parse().unwrap());
-                }
-                let floors = self.ledger.floors.clone();
-                if let Some(publication) = self.ledger.publications.get_mut(at) {
-                    publication.arrived = Some(self.step);
-                    publication.floors = floors;
-                }
-                self.questions_in_turn = 0;
-                self.control.redis_message(name.as_bytes(), &Bytes::from(payload));
-                self.act();
-                assert!(self.questions_in_turn <= 3, "{} questions", self.questions_in_turn);
-            }
-        }
-        self.maybe_act();
-        true
-    }
-
-    fn raise_floor(&mut self, account: i64) {
-        self.note(format_args!("floor of {account}"));
-        if let Some(found) = self.database.accounts.get(&account) {
-            self.ledger.floors.insert(account, found.filters.version());
-        }
-    }
-
-    /// An answer of the database reaches the control core.
-    pub fn turn_database(&mut self, index: usize) {
-        let Some(asked) = self.database.asked.get(index) else { return };
-        if asked.answer.is_none() {
-            let chance = self.database.failing_percent;
-            let fails = self.percent(chance);
-            return self.database.execute(index, fails);
-        }
-        let Asked { number, question, step, answer } = self.database.asked.remove(index);
-        self.note(format_args!("answer {number} {answer:?}"));
-        let Some(answer) = answer else { return };
-        if answer.is_err() {
-            self.excuse(&question, step);
-        }
-        self.set_time();
-        self.control.answered(number, answer);
-        self.maybe_act();
-    }
-
-    /// A question fails: what hangs on it is excused.
-    fn excuse(&mut self, question: &Question, asked: u64) {
-        let open = self.ledger.settled..self.ledger.publications.len();
-        let waiting = self.ledger.publications[open].iter_mut();
-        match question {
-            Question::BlocksAndMutes { .. } | Question::DomainBlocks { .. } => {
-                let numbers: BTreeSet<usize> = waiting
-                    .filter(|one| one.arrived == Some(asked))
-                    .map(|one| one.number)
-                    .collect();
-                for one in &mut self.ledger.publications {
-                    if numbers.contains(&one.number) {
-                        one.unchecked.push(None);
-                    }
-                }
-            }
-            Question::Filters(accounts) => {
-                for one in waiting {
-                    one.unchecked.extend(accounts.iter().map(|account| Some(account.0)));
-                }
-            }
-            // Nobody but the server itself wanted to know.
-            Question::StillValid(tokens) if tokens.is_empty() => {}
-            _ => self.database.has_failed = true,
-        }
-    }
-
-    /// The subscriber connection breaks; some of what is on its way still comes.
-    pub fn break_subscriber(&mut self) {
-        let kept = self.below(self.redis.replies.len() + 1);
-        for reply in self.redis.break_subscriber(kept) {
-            if let Reply::Message(_, _, at) = reply
-                && let Some(publication) = self.ledger.publications.get_mut(at)
-            {
-                publication.goes = false;
-            }
-        }
-    }
-
-    /// What the server notices of its connections to Redis.
-    pub fn move_lines(&mut self) {
-        self.set_time();
-        match self.redis.subscriber {
-            Line::Broken if self.redis.replies.is_empty() => {
-                self.redis.notice_subscriber();
-                self.control.redis_lost();
-            }
-            Line::Down => self.redis.subscriber = Line::Up,
-            _ => {}
-        }
-        match self.redis.commands {
-            Line::Broken => self.redis.notice_commands(),
-            Line::Down => {
-                self.redis.commands = Line::Up;
-                self.control.interest_mut().keys_lost();
-            }
-            Line::Up => {}
-        }
-        self.maybe_act();
-    }
-
-    /// Somebody publishes the same bytes on some channels.
-    pub fn publish(&mut self, channels: &[String], content: Content) {
-        let number = self.ledger.next_number;
-        self.ledger.next_number += 1;
-        let message = content.message(number);
-        let content = Rc::new(content);
-        for channel in channels {
-            let at = self.ledger.publications.len();
-            let goes = self.redis.publish(channel, &message, at);
-            let mut expected = Vec::new();
-            for (index, client) in self.clients.iter().enumerate() {
-                for (place, one) in client.subscriptions.iter().enumerate() {
-                    let is_due = goes && one.settled.is_some() && one.left.is_none();
-                    if is_due && one.channels.contains(channel) && client.is_open() {
-                        expected.push((index, place));
-                    }
-                }
-            }
-            self.ledger.publications.push(Publication {
-                number,
-                channel: channel.clone(),
-                step: self.step,
-                content: Rc::clone(&content),
-                goes,
-                arrived: None,
-                unchecked: Vec::new(),
-                floors: BTreeMap::new(),
-                expected,
-            });
-        }
-    }
-
-    /// `PUBLISH` of an order on a system channel.
-    pub fn order(&mut self, channel: &str, event: &str) {
-        let message = format!(r#"{{"event":"{event}"}}"#);
-        self.redis.publish(channel, &message, usize::MAX);
-        if event == "kill" {
-            self.killed.insert(channel.to_owned());
-        }
-    }
-
     /// Time passes.
     pub fn wait(&mut self, duration: Duration) {
         self.now = self.now + duration;
-        for shard in 0..self.shards.len() {
+        let hung = self.hung;
+        for shard in (0..self.shards.len()).filter(|shard| hung != Some(*shard)) {
+            self.books.disturb(shard);
             self.shards[shard].tick(self.now);
             self.after_shard(shard);
         }
@@ -376,12 +290,14 @@ impl World {
         self.redis.keys.retain(|_, ends| *ends > now);
     }
 
-    fn set_time(&mut self) {
+    /// Tells the control core what time it is.
+    pub fn set_time(&mut self) {
         let unix = UnixMillis(1_700_000_000_000 + (self.now.0 / 1_000_000) as i64);
         self.control.set_time(self.now, unix);
     }
 
-    fn maybe_act(&mut self) {
+    /// The control core often does what is to be done at once.
+    pub fn maybe_act(&mut self) {
         if self.percent(75) {
             self.act();
         }
@@ -394,10 +310,26 @@ impl World {
         }
     }
 
+    /// Tells it, and remembers it in the trace.
+    pub fn say(&mut self, what: std::fmt::Arguments<'_>) {
+        self.note(what);
+        struct Hash<'a>(&'a mut u64);
+        impl std::fmt::Write for Hash<'_> {
+            fn write_str(&mut self, text: &str) -> std::fmt::Result {
+                for byte in text.bytes() {
+                    *self.0 = (*self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+                Ok(())
+            }
+        }
+        std::fmt::Write::write_fmt(&mut Hash(&mut self.trace.0), what).unwrap();
+    }
+
     /// The end of a turn of the control core.
     pub fn act(&mut self) {
         self.control.flush();
         for effect in self.control.take_effects() {
+            self.books.control_does(&effect);
             match effect {
                 Effect::ToShard(shard, message) => {
                     self.send_down(shard, message);
@@ -414,7 +346,8 @@ impl World {
                     let asked = Asked { number, question, step: self.step, answer: None };
                     self.database.asked.push(asked);
                 }
-                Effect::Render { .. } | Effect::Report { .. } => {}
+                Effect::Render { shards, waiting } => self.render(&shards, &waiting),
+                Effect::Report { waiting } => self.report(&waiting),
             }
         }
         for link in &mut self.links {
@@ -422,29 +355,70 @@ impl World {
         }
         let room = self.redis.room();
         let batch = self.control.interest_mut().next_batch(self.now, room);
+        if !batch.is_empty() {
+            self.say(format_args!("control -> redis {batch:?}"));
+        }
         self.redis.send(&batch);
+        self.check_control();
+    }
+
+    fn render(&mut self, shards: &[ShardMetrics], waiting: &[(usize, QuestionId)]) {
+        let facts = ProcessFacts::default();
+        let text: Arc<str> = metrics::render(shards, self.control.metrics(), &facts).into();
+        for (shard, question) in waiting.iter().copied() {
+            self.awaits(shard, question, &text);
+            self.send_down(shard, ToShard::MetricsText { question, text: Arc::clone(&text) });
+        }
+    }
+
+    fn report(&mut self, waiting: &[(usize, QuestionId)]) {
+        let report = self.control.report(self.upstreams());
+        for (shard, question) in waiting.iter().copied() {
+            self.awaits(shard, question, &report.json());
+            self.send_down(shard, ToShard::Readiness { question, report });
+        }
+    }
+
+    /// How things stand outside.
+    pub fn upstreams(&self) -> Upstreams {
+        let redis_connected = self.redis.subscriber != Line::Down;
+        Upstreams { redis_connected, postgres_connected: true }
+    }
+
+    /// A client is to get this answer.
+    fn awaits(&mut self, shard: usize, question: QuestionId, answer: &str) {
+        let asked = |one: &&mut Client| one.shard == shard && one.connection == question.connection;
+        self.clients.iter_mut().filter(asked).for_each(|one| one.awaits = Some(answer.to_owned()));
     }
 
     fn send_down(&mut self, shard: usize, message: ToShard) {
         let before = self.links[shard].lost();
+        let channel = match &message {
+            ToShard::Deliver(delivery) => Some(delivery.channel.redis_name()),
+            _ => None,
+        };
         self.links[shard].send(message);
         if self.links[shard].lost() > before {
-            for client in self.clients.iter_mut().filter(|client| client.shard == shard) {
+            let channel = channel.expect("only deliveries are lost");
+            let reads = |client: &&mut Client| {
+                let mut subscriptions = client.subscriptions.iter();
+                client.shard == shard && subscriptions.any(|one| one.channels.contains(&channel))
+            };
+            self.clients.iter_mut().filter(reads).for_each(|client| {
                 client.excuses.insert("lagged");
-            }
+            });
         }
     }
 
     /// What a shard has to say goes into the mesh; who has just been registered is noted.
     fn after_shard(&mut self, shard: usize) {
         for message in self.shards[shard].take_outgoing() {
+            self.books.shard_says(shard, &message);
             self.sent[shard] += 1;
             self.up_links[shard].send(message);
         }
         self.up_links[shard].flush();
-        let bound = self.limits.outbox_bytes_max.max(5000) * self.shards[shard].len();
-        let waiting = self.shards[shard].metrics_mut().outbox_bytes;
-        assert!(waiting <= bound as u64, "{waiting} bytes in outboxes");
+        self.check_shard(shard);
         let registry = self.shards[shard].registry();
         for client in self.clients.iter_mut().filter(|client| client.shard == shard) {
             let (id, fed, step) = (client.connection, client.fed, self.step);
@@ -463,17 +437,20 @@ impl World {
 
     /// A client understands something.
     fn hear(&mut self, index: usize, heard: Heard) {
-        self.note(format_args!("client {index} hears {heard:?}"));
-        let text = format!("{index} {heard:?}");
-        for byte in text.bytes() {
-            self.trace.0 = (self.trace.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
+        self.say(format_args!("client {index} hears {heard:?}"));
         self.trace.1 += 1;
         let (database, step) = (&self.database, self.step);
         let client = &mut self.clients[index];
         match heard {
+            Heard::Answer(status, body) if client.visits.is_some() => {
+                client.status = Some(status);
+                client.check_page(status, &body);
+            }
             Heard::Answer(status, body) => {
                 client.status = Some(status);
+                if matches!(status, 429 | 503) {
+                    self.books.sight("refused");
+                }
                 client.check_answer(index, status, &body, database, &self.bad_since);
             }
             Heard::Text(text) => {
@@ -513,7 +490,8 @@ impl World {
         let is_event_stream = client.kind == Kind::EventStream;
         let fits = match code {
             None => due("revoked") || (is_event_stream && !client.excuses.is_empty()),
-            Some(1013) => due("slow") || due("lagged"),
+            Some(1013) if due("lagged") => true,
+            Some(1013) => due("slow"),
             Some(1001) => due("stopping"),
             Some(1000..=1009) => due("rude") || due("polite"),
             Some(_) => false,
@@ -539,27 +517,32 @@ impl World {
             && self.shards.iter().all(|shard| !shard.is_fanning_out())
     }
 
+    /// Each does what it has to do.
+    pub fn go_round(&mut self) {
+        self.step += 1;
+        self.move_lines();
+        self.redis.read(self.now);
+        self.turn_redis();
+        self.act();
+        for index in (0..self.database.asked.len()).rev() {
+            self.turn_database(index);
+        }
+        for shard in 0..self.shards.len() {
+            self.turn_control(shard);
+            self.turn_shard(shard);
+        }
+        for index in 0..self.clients.len() {
+            self.feed(index, usize::MAX);
+            let most = if self.clients[index].stalls { 0 } else { usize::MAX };
+            self.read(index, most);
+        }
+        self.act();
+    }
+
     /// Everything moves until nothing does.
     pub fn come_to_rest(&mut self) {
         for _ in 0..10_000 {
-            self.step += 1;
-            self.move_lines();
-            self.redis.read(self.now);
-            self.turn_redis();
-            self.act();
-            for index in (0..self.database.asked.len()).rev() {
-                self.turn_database(index);
-            }
-            for shard in 0..self.shards.len() {
-                self.turn_control(shard);
-                self.turn_shard(shard);
-            }
-            for index in 0..self.clients.len() {
-                self.feed(index, usize::MAX);
-                let most = if self.clients[index].stalls { 0 } else { usize::MAX };
-                self.read(index, most);
-            }
-            self.act();
+            self.go_round();
             if self.is_quiet() {
                 return;
             }
