@@ -75,6 +75,11 @@ fn what_is_no_handshake_is_refused_and_the_connection_closed() {
         (Handshake::with("Sec-WebSocket-Key", ""), 400),
         (Handshake::with("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ="), 400),
         (Handshake::with("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAA"), 400),
+        (Handshake::with("Sec-WebSocket-Key", "Sec-WebSocket-Key: AA=="), 400),
+        (
+            Handshake::with("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAAAAA=="),
+            400,
+        ),
         (Handshake::with("Sec-WebSocket-Key", "Sec-WebSocket-Key: %%%%%%%%%%%%%%%%%%%%%%=="), 400),
         (Handshake::with("-", key), 400),
         (Handshake::with("-", "Sec-WebSocket-Protocol: a, a"), 400),
