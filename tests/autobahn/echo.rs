@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use trunkline::config::{Limits, Listen, PortSharing, TrustedProxies};
 use trunkline::hub::drain::Departure;
@@ -128,9 +129,7 @@ impl<P: Path> Socket for EchoSocket<P> {
         match self.path.bite(available) {
             None => self.socket.send_parts(parts),
             Some(0) => {
-                // The kernel says that a socket is writable after it has refused, which it has not.
-                // Setting the size of its buffer makes the kernel say so again.
-                set_socket_send_buffer_size(&self.socket, 64 * 1024).expect("set the buffer");
+                wake_when_writable(&self.socket);
                 Sent::Blocked
             }
             Some(bite) => self.socket.send_parts(&first_bytes(parts, bite)),
@@ -144,6 +143,19 @@ impl<P: Path> Socket for EchoSocket<P> {
     fn hear(&mut self, message: Inbound<'_>) -> Heard {
         P::hear(message)
     }
+}
+
+/// Lets the kernel say that the socket is writable, as after it has refused, which it has not.
+///
+/// It says so when the size of the buffer is set, provided that there is room then. If there is
+/// none, it says so later, but only if somebody has asked meanwhile.
+fn wake_when_writable(socket: &ClientSocket) {
+    let wake = || set_socket_send_buffer_size(socket, 64 * 1024).expect("set the buffer");
+    wake();
+    let mut asked = [PollFd::new(socket, PollFlags::OUT)];
+    poll(&mut asked, Some(&Timespec::default())).expect("ask for room");
+    // There may have been none for the first time, and some by the question.
+    wake();
 }
 
 /// The front of `parts`, `count` bytes long.

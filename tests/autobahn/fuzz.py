@@ -44,9 +44,9 @@ def absent_module(name, *classes):
 
 def be_patient(fuzzing):
     """A loaded machine may take its time. What the suite itself times (that nothing happens for a second) stays;
-    only its waits for what a conforming server does are longer."""
+    only its waits for what a conforming server does are longer, up to ten minutes."""
     kill_after = fuzzing.FuzzingProtocol.killAfter
-    fuzzing.FuzzingProtocol.killAfter = lambda self, delay: kill_after(self, delay * 60)
+    fuzzing.FuzzingProtocol.killAfter = lambda self, delay: kill_after(self, min(delay * 60, 600))
 
 
 class Run(object):
@@ -106,6 +106,7 @@ class Run(object):
         code = case["remoteCloseCode"]
         fields = [case["agent"], case["id"], case["behavior"], case["behaviorClose"], "-" if code is None else str(code)]
         self.results.write(" ".join(field.replace(" ", "_") for field in fields) + "\n")
+        self.results.flush()
         if case["behavior"] not in ("OK", "INFORMATIONAL") or case["behaviorClose"] not in ("OK", "INFORMATIONAL"):
             print "%s %s: %s; %s" % (case["agent"], case["id"], case["result"], case["resultClose"])
 

@@ -37,6 +37,14 @@ pub type Outcomes = BTreeMap<Case, Outcome>;
 const GROUPS: &str = "TRUNKLINE_TEST_AUTOBAHN_GROUPS";
 const TABLE: &str = "TRUNKLINE_TEST_AUTOBAHN_TABLE";
 
+/// Set by hand: the servers to run against, if not all (`epoll-direct glommio-trickled`).
+const SERVERS: &str = "TRUNKLINE_TEST_AUTOBAHN_SERVERS";
+
+/// Is the suite to be run against this server?
+pub fn is_wanted(agent: &str) -> bool {
+    std::env::var(SERVERS).map_or(true, |servers| servers.split(' ').any(|name| name == agent))
+}
+
 /// The groups that do not take minutes.
 const QUICK_GROUPS: &str = "1 2 3 4 5 6 7 10";
 
