@@ -158,6 +158,7 @@ impl World {
             self.control.from_shard(0, message);
         }
         self.control.flush();
+        self.shard.welcome(self.now);
     }
 
     /// Messages reach the shard.

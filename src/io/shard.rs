@@ -234,6 +234,14 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         }
     }
 
+    /// True if the mesh has taken everything.
+    fn tell_control(&mut self) -> bool {
+        for message in self.shard.take_outgoing() {
+            self.link.send(message);
+        }
+        self.link.flush()
+    }
+
     fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let resume = self.door.as_ref().and_then(Door::resumes_at);
         self.shard.next_tick(now).into_iter().chain(resume).min()
@@ -264,10 +272,10 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
             door.resume(&self.poller, now);
         }
         self.shard.tick(now);
-        for message in self.shard.take_outgoing() {
-            self.link.send(message);
+        let mut is_sent = self.tell_control();
+        if self.shard.welcome(now) {
+            is_sent = self.tell_control();
         }
-        let is_sent = self.link.flush();
         if self.shard.is_drained() {
             if self.ending && is_sent {
                 return Turn::Done;

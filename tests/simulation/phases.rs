@@ -22,6 +22,8 @@ use super::wire::{FakeSocket, SharedWire, Wire};
 pub(super) struct Bench {
     pub(super) shard: Shard<FakeSocket>,
     pub(super) now: Moment,
+    /// Told to the control core, and not looked at yet.
+    kept: Vec<ToControl>,
 }
 
 /// A client of it.
@@ -42,7 +44,7 @@ impl Bench {
         let trusted_proxies = TrustedProxies { ranges };
         let settings = Settings { limits, front_page: None, trusted_proxies };
         let now = Moment(1);
-        Bench { shard: Shard::new(0, Arc::new(settings), 1, now), now }
+        Bench { shard: Shard::new(0, Arc::new(settings), 1, now), now, kept: Vec::new() }
     }
 
     pub(super) fn connect(&mut self, capacity: usize) -> Guest {
@@ -63,6 +65,7 @@ impl Bench {
     }
 
     pub(super) fn hear(&mut self, guest: &mut Guest) -> Vec<Heard> {
+        self.end_turn();
         let mut heard = Vec::new();
         loop {
             let bytes: Vec<u8> = guest.wire.borrow_mut().bytes.drain(..).collect();
@@ -86,7 +89,14 @@ impl Bench {
     }
 
     pub(super) fn told(&mut self) -> Vec<ToControl> {
-        self.shard.take_outgoing().collect()
+        self.end_turn();
+        std::mem::take(&mut self.kept)
+    }
+
+    /// What every turn of a shard ends with.
+    fn end_turn(&mut self) {
+        self.kept.extend(self.shard.take_outgoing());
+        self.shard.welcome(self.now);
     }
 
     /// The one question that is out.

@@ -418,6 +418,9 @@ impl World {
             self.up_links[shard].send(message);
         }
         self.up_links[shard].flush();
+        if self.shards[shard].welcome(self.now) {
+            return self.after_shard(shard);
+        }
         self.check_shard(shard);
         let registry = self.shards[shard].registry();
         for client in self.clients.iter_mut().filter(|client| client.shard == shard) {

@@ -83,8 +83,14 @@ impl<S: Socket> Shard<S> {
         if connection.outbox.is_some() {
             return self.push(id, frame, now);
         }
-        connection.hold(frame, now);
+        self.hold(id, frame, now);
         self.gathering.held.push(id);
+    }
+
+    /// Puts a frame aside for a connection that has no outbox; [`Shard::write_held`] writes it.
+    pub(super) fn hold(&mut self, id: ConnectionId, frame: &Frame, now: Moment) {
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        connection.hold(frame, now);
         self.metrics.bytes_sent += frame.len() as u64;
         self.metrics.outbox_bytes += frame.len() as u64;
         self.metrics.outbox_connections += 1;
@@ -108,8 +114,8 @@ impl<S: Socket> Shard<S> {
         false
     }
 
-    /// Writes what was gathered for one connection, if its outbox was made for that.
-    fn write_held(&mut self, id: ConnectionId, now: Moment) {
+    /// Writes what was put aside for one connection, if its outbox was made for that.
+    pub(super) fn write_held(&mut self, id: ConnectionId, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let Some(outbox) = &mut connection.outbox else { return };
         if !std::mem::take(&mut outbox.is_held) {

@@ -5,7 +5,7 @@
 //! The phases of a connection are drawn at [`connection::Phase`]. This module has what happens to
 //! it:
 //!
-//! * `requests`: heads, answers, and how a session opens;
+//! * `requests`: heads, answers, and how a session opens; `welcoming`: when its client hears of it;
 //! * `conversation`: what WebSocket clients say, and their subscriptions;
 //! * `delivery`: the way of an event to its readers; `gathering`: of several at once;
 //! * `ending`: every way out;
@@ -33,6 +33,7 @@ mod keeping;
 mod requests;
 mod slots;
 mod stopping;
+mod welcoming;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub struct Shard<S> {
     fanout: Option<Fanout>,
     /// What is being held back to be written together.
     gathering: Gathering,
+    /// Who waits for the answer that opens a stream.
+    welcomed: Vec<ConnectionId>,
     /// When events were received, and how many have got them, since that was last recorded.
     sent: Vec<(Moment, u64)>,
     deadlines: Deadlines,
@@ -108,6 +111,7 @@ impl<S: Socket> Shard<S> {
             outgoing: Vec::new(),
             fanout: None,
             gathering: Gathering::default(),
+            welcomed: Vec::new(),
             sent: Vec::new(),
             deadlines: Deadlines::default(),
             pings,

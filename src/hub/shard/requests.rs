@@ -192,7 +192,7 @@ impl<S: Socket> Shard<S> {
         self.open_session(id, session);
         self.scratch.clear();
         self.scratch.extend_from_slice(accepted);
-        self.push_scratch(id, now);
+        self.push_welcome(id, now);
         if let Some(wish) = first {
             self.subscribe_wish(id, wish, now);
         }
@@ -315,7 +315,7 @@ impl<S: Socket> Shard<S> {
         self.open_session(id, session);
         self.scratch.clear();
         exchange.event_stream(&mut self.scratch);
-        self.push_scratch(id, now);
+        self.push_welcome(id, now);
         self.subscribe(id, stream, access);
     }
 

@@ -318,6 +318,7 @@ impl World {
     fn look(&mut self) {
         let told: Vec<ToControl> = self.shard.take_outgoing().collect();
         told.into_iter().for_each(|message| self.hear(message));
+        self.shard.welcome(self.now);
         for client in self.clients.iter_mut().filter(|client| client.wire.borrow().capacity > 1000)
         {
             client.read(usize::MAX);
