@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use trunkline::config::Limits;
+use trunkline::hub::message::{QuestionId, ToShard};
 use trunkline::hub::stream::Channel;
 use trunkline::protocol::ids::AccountId;
 
 use super::parser::{Heard, masked};
-use super::phases::{Bench, Guest};
+use super::phases::{Bench, Guest, event_stream};
 
 fn frame(bench: &mut Bench, guest: &Guest, opcode: u8, payload: &[u8]) {
     let mut bytes = Vec::new();
@@ -69,4 +70,28 @@ fn who_changes_subscriptions_without_end_is_sent_away_and_who_takes_time_is_not(
     assert_eq!(heard, [Heard::Close(Some(1008))]);
     assert_eq!(bench.shard.metrics_mut().farewells.get("subscribing_too_fast"), 1);
     assert_eq!(bench.shard.registry().readers(&Channel::Home(AccountId(1))).len(), 1);
+}
+
+#[test]
+fn an_account_has_no_more_connections_than_it_may_however_many_wait_for_a_second_answer() {
+    let limits = Limits { connections_per_account_max: 1, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let mut waiting: Vec<(Guest, QuestionId)> = (0..2)
+        .map(|_| {
+            let guest = bench.connect(10_000);
+            bench.say(&guest, event_stream("list?list=7&").as_bytes());
+            let question = bench.question();
+            bench.identify(question, 1);
+            (guest, bench.question())
+        })
+        .collect();
+    let answers = waiting.iter_mut().map(|(guest, question)| {
+        let (question, answer) = (*question, Ok(Some(AccountId(1))));
+        bench.shard.handle(ToShard::ListOwner { question, answer }, bench.now);
+        match bench.hear(guest)[..] {
+            [Heard::Answer(status, _)] => status,
+            ref other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(answers.collect::<Vec<u16>>(), [200, 429]);
 }

@@ -288,13 +288,16 @@ impl<S: Socket> Shard<S> {
         };
         let session = self.slots.get_mut(id).and_then(|connection| connection.session.take());
         let Some(session) = session else { return };
-        match settle(&session, &stream) {
-            Ok(access) => self.open_event_stream(id, session, exchange, stream, access, now),
-            Err(error) => {
-                let refused = match error {
-                    Ok(error) => Refused::Stream(error),
-                    Err(refusal) => self.refused(refusal),
-                };
+        let settled = settle(&session, &stream).map_err(|error| match error {
+            Ok(error) => Refused::Stream(error),
+            Err(refusal) => self.refused(refusal),
+        });
+        // Others of the account may have opened meanwhile.
+        match settled.and_then(|access| Ok((self.let_in(session)?, access))) {
+            Ok((session, access)) => {
+                self.open_event_stream(id, session, exchange, stream, access, now);
+            }
+            Err(refused) => {
                 self.refuse(id, Asker::Http(exchange), refused, now);
                 self.receive_early(id, early, now);
             }
