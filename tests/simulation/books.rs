@@ -2,12 +2,13 @@
 //! compared with it after each thing that happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use trunkline::hub::control::Effect;
-use trunkline::hub::message::{Delivery, ToControl, ToShard};
+use trunkline::hub::message::{ConnectionId, Delivery, ToControl, ToShard};
 use trunkline::hub::registry::{Role, Subscriber};
 use trunkline::hub::stream::Channel;
-use trunkline::protocol::frame::Wants;
+use trunkline::protocol::frame::{Body, Wants};
 use trunkline::protocol::ids::{AccountId, TokenId};
 
 use super::client::Client;
@@ -26,8 +27,9 @@ pub struct Books {
     orders: u64,
     /// Events that went to at least one shard.
     delivered: u64,
-    /// The last delivery: to which shard, on which channel, which body.
-    last: Option<(usize, Channel, usize)>,
+    /// The last delivery: to which shard, on which channel, which body. It is kept, so that no later
+    /// one has its address.
+    last: Option<(usize, Channel, Arc<Body>)>,
     /// Deliveries to each shard: sent, taken.
     sent: Vec<u64>,
     taken: Vec<u64>,
@@ -35,7 +37,7 @@ pub struct Books {
     fanning_out: Vec<Option<OnItsWay>>,
     /// Something else has happened in the shard since the event began.
     disturbed: Vec<bool>,
-    /// Kills that the control core has heard where somebody was there to be told.
+    /// Kills that the control core has passed on.
     killed_tokens: BTreeSet<TokenId>,
     killed_accounts: BTreeSet<AccountId>,
     /// What lives have come by, and how often.
@@ -100,19 +102,13 @@ impl Books {
     }
 
     /// A message of Redis has come.
-    pub fn redis_says(&mut self, name: &str, payload: &str) {
+    pub fn redis_says(&mut self, name: &str) {
         self.received += 1;
         let Some(channel) = Channel::parse(name.as_bytes()) else { return };
         if !self.heard.contains_key(&channel) {
             return;
         }
-        let is_kill = payload.contains("kill");
         self.orders += u64::from(is_system(name));
-        match channel {
-            Channel::Token(token) if is_kill => drop(self.killed_tokens.insert(token)),
-            Channel::System(account) if is_kill => drop(self.killed_accounts.insert(account)),
-            _ => {}
-        }
     }
 
     /// The control core does something.
@@ -120,17 +116,22 @@ impl Books {
         match effect {
             Effect::ToShard(shard, ToShard::Deliver(Delivery { channel, body, .. })) => {
                 self.sent[*shard] += 1;
-                let body = std::sync::Arc::as_ptr(body).addr();
                 let goes_on = self.last.as_ref().is_some_and(|(before, other, same)| {
-                    before < shard && other == channel && *same == body
+                    before < shard && other == channel && Arc::ptr_eq(same, body)
                 });
                 self.delivered += u64::from(!goes_on);
-                self.last = Some((*shard, channel.clone(), body));
+                self.last = Some((*shard, channel.clone(), Arc::clone(body)));
+            }
+            Effect::ToShard(_, ToShard::KillToken(token)) => {
+                self.killed_tokens.insert(*token);
+            }
+            Effect::ToShard(_, ToShard::KillAccount(account)) => {
+                self.killed_accounts.insert(*account);
             }
             Effect::ToShard(_, ToShard::Session { answer: Ok(session), .. }) => {
                 let is_killed = self.killed_tokens.contains(&session.token)
                     || self.killed_accounts.contains(&session.account);
-                assert!(!is_killed, "let in after the kill was heard: {:?}", session.token);
+                assert!(!is_killed, "let in after the kill was passed on: {:?}", session.token);
             }
             _ => {}
         }
@@ -155,17 +156,36 @@ impl World {
                 self.books.fanning_out[shard] = Some(on_its_way);
                 self.books.disturbed[shard] = false;
             }
-            ToShard::Session { question, answer: Ok(session) } => {
-                let channel = Channel::System(session.account);
-                let open = self.shards[shard].registry().readers(&channel).len();
-                let is_full = open >= self.limits.connections_per_account_max;
-                let asked =
-                    |one: &&mut Client| one.shard == shard && one.connection == question.connection;
-                self.clients.iter_mut().filter(asked).for_each(|one| one.account_full = is_full);
-            }
+            ToShard::Session { question, .. }
+            | ToShard::Feeds { question, .. }
+            | ToShard::ListOwner { question, .. } => self.note_house(shard, question.connection),
             ToShard::KillToken(_) | ToShard::KillAccount(_) => self.books.sight("kill"),
-            ToShard::Lagged(_) => self.books.sight("lag"),
+            ToShard::Lagged(channels) => {
+                self.books.sight("lag");
+                // Who has come since something was lost is sent away with the others.
+                let registry = self.shards[shard].registry();
+                for reader in channels.iter().flat_map(|channel| registry.readers(channel)) {
+                    let is_it = |one: &&mut Client| {
+                        one.shard == shard && one.connection == reader.connection
+                    };
+                    self.clients.iter_mut().filter(is_it).for_each(|one| {
+                        one.excuses.insert("lagged");
+                    });
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// A client who waits to be let in is about to hear: is the house of its account full?
+    fn note_house(&mut self, shard: usize, connection: ConnectionId) {
+        let registry = self.shards[shard].registry();
+        for one in self.clients.iter_mut().filter(|one| one.shard == shard) {
+            let Some(token) = self.database.tokens.get(&one.token) else { continue };
+            if one.connection == connection && !one.is_served(registry) {
+                let open = registry.readers(&Channel::System(AccountId(token.account))).len();
+                one.account_full = open >= self.limits.connections_per_account_max;
+            }
         }
     }
 

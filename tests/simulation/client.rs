@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use trunkline::hub::message::ConnectionId;
+use trunkline::hub::moment::Moment;
 use trunkline::hub::registry::{Registry, Role};
 use trunkline::hub::stream::Channel;
 use trunkline::protocol::ids::TokenId;
@@ -229,8 +230,10 @@ pub struct Client {
     pub told: Vec<String>,
     /// Events by channel and label: numbers in the order of arrival.
     pub received: BTreeMap<(String, String), Vec<usize>>,
-    /// When it connected.
+    /// When it connected: as which step, and in virtual time.
     pub since: u64,
+    /// See `since`.
+    pub came: Moment,
     /// Bytes that the server has had.
     pub fed: usize,
     /// What was asked for may have been one too many.
@@ -251,7 +254,7 @@ impl Client {
         wire: SharedWire,
         kind: Kind,
         token: i64,
-        since: u64,
+        (since, came): (u64, Moment),
     ) -> Client {
         Client {
             shard,
@@ -273,6 +276,7 @@ impl Client {
             told: Vec::new(),
             received: BTreeMap::new(),
             since,
+            came,
             fed: 0,
             is_full: false,
             account_full: false,
@@ -356,6 +360,16 @@ impl Client {
     /// The server holds nothing of it any more.
     pub fn is_gone(&self) -> bool {
         self.wire.borrow().closed
+    }
+
+    /// Nothing is under way to or from it.
+    pub fn is_quiet(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.closed
+            || (self.outgoing.is_empty()
+                && (self.stalls || wire.bytes.is_empty())
+                && !wire.has_news_for_server()
+                && self.left == self.left_heard)
     }
 
     /// Is this the page that a visitor has asked for?

@@ -1,5 +1,7 @@
 //! How lives go: what may go wrong in them, and how often.
 
+use std::time::Duration;
+
 use trunkline::config::Limits;
 
 /// How a life goes.
@@ -122,6 +124,8 @@ impl Troubles {
         limits.redis_batch_max = [1, 3, 512][random.usize(0..3)];
         limits.question_batch_max = [1, 2, 512][random.usize(0..3)];
         limits.filters_cached_max = [0, 1, 4096][random.usize(0..3)];
+        // Answers are late at random, but nobody gives them up.
+        limits.answer_secs_max = Duration::from_secs(10);
         if self.is_crowded {
             limits.mesh_deliveries_max = 3;
         }

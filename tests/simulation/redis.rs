@@ -159,6 +159,11 @@ impl Redis {
         goes
     }
 
+    /// An `UNSUBSCRIBE` is on its way.
+    pub fn is_being_left(&self, channel: &str) -> bool {
+        self.requests.iter().any(|(subscribes, name)| !subscribes && name == channel)
+    }
+
     /// The subscriber connection breaks; `kept` replies still arrive. Returns what does not.
     pub fn break_subscriber(&mut self, kept: usize) -> Vec<Reply> {
         assert_eq!(self.subscriber, Line::Up);

@@ -159,6 +159,10 @@ impl World {
             return;
         }
         let before = self.control.report(self.upstreams()).shards_turning;
+        // It does not see what its clients read, either.
+        for one in self.clients.iter_mut().filter(|one| one.shard == shard) {
+            one.excuses.insert("slow");
+        }
         for _ in 0..20 {
             self.wait(Duration::from_millis(400));
             (0..6).for_each(|_| self.go_round());

@@ -34,7 +34,7 @@ impl World {
                 self.control.redis_confirmed(name.as_bytes(), confirmation);
             }
             Reply::Message(name, payload, at) => {
-                self.books.redis_says(&name, &payload);
+                self.books.redis_says(&name);
                 if payload.contains("filters_changed")
                     && let Some(account) = name.strip_prefix("timeline:system:")
                 {
@@ -151,10 +151,12 @@ impl World {
         for channel in channels {
             let at = self.ledger.publications.len();
             let goes = self.redis.publish(channel, &message, at);
+            // Who comes while a channel is being left is there from the next subscription on.
+            let stands = goes && !self.redis.is_being_left(channel);
             let mut expected = Vec::new();
             for (index, client) in self.clients.iter().enumerate() {
                 for (place, one) in client.subscriptions.iter().enumerate() {
-                    let is_due = goes && one.settled.is_some() && one.left.is_none();
+                    let is_due = stands && one.settled.is_some() && one.left.is_none();
                     if is_due && one.channels.contains(channel) && client.is_open() {
                         expected.push((index, place));
                     }

@@ -138,7 +138,7 @@ impl World {
         let id = self.shards[shard].admit(FakeSocket(Rc::clone(&wire)), self.now).unwrap();
         let most = unopened.max(self.limits.unopened_max as u64);
         assert!(self.unopened(shard) <= most, "one more than {unopened} sockets without a client");
-        self.clients.push(Client::new(shard, id, wire, kind, token, self.step));
+        self.clients.push(Client::new(shard, id, wire, kind, token, (self.step, self.now)));
         self.after_shard(shard);
         self.clients.len() - 1
     }
@@ -214,7 +214,7 @@ impl World {
     /// A client reads some bytes, or the server hears that it could.
     pub fn read(&mut self, index: usize, most: usize) {
         let client = &mut self.clients[index];
-        let is_heard = !client.left_heard && self.hung != Some(client.shard);
+        let is_heard = self.hung != Some(client.shard);
         if client.wire.borrow().has_news_for_server() && is_heard {
             client.wire.borrow_mut().blocked = false;
             client.excuses.insert("slow");
@@ -451,6 +451,9 @@ impl World {
             }
             Heard::Answer(status, body) => {
                 client.status = Some(status);
+                if self.now >= client.came + self.limits.answer_secs_max {
+                    client.excuses.insert("waited");
+                }
                 if matches!(status, 429 | 503) {
                     self.books.sight("refused");
                 }
@@ -505,16 +508,9 @@ impl World {
 
     /// Nothing moves but time.
     pub fn is_quiet(&self) -> bool {
-        let client_is_quiet = |client: &Client| {
-            client.is_gone()
-                || (client.outgoing.is_empty()
-                    && (client.stalls || client.wire.borrow().bytes.is_empty())
-                    && !client.wire.borrow().has_news_for_server()
-                    && client.left == client.left_heard)
-        };
         self.redis.is_quiet()
             && self.database.asked.is_empty()
-            && self.clients.iter().all(client_is_quiet)
+            && self.clients.iter().all(Client::is_quiet)
             && self.links.iter().all(|link| !link.has_mail() && !link.is_congested())
             && self.up_links.iter().all(|link| !link.has_mail())
             && self.shards.iter().all(|shard| !shard.is_fanning_out())
@@ -550,7 +546,9 @@ impl World {
                 return;
             }
         }
-        panic!("it does not come to rest");
+        let busy: Vec<usize> =
+            (0..self.clients.len()).filter(|index| !self.clients[*index].is_quiet()).collect();
+        panic!("it does not come to rest: clients {busy:?}");
     }
 }
 
