@@ -27,8 +27,8 @@ pub struct Books {
     orders: u64,
     /// Events that went to at least one shard.
     delivered: u64,
-    /// The last delivery: to which shard, on which channel, which body. It is kept, so that no later
-    /// one has its address.
+    /// The last delivery: to which shard, on which channel, which body. It is kept, so that no
+    /// later one has its address.
     last: Option<(usize, Channel, Arc<Body>)>,
     /// Deliveries to each shard: sent, taken.
     sent: Vec<u64>,
