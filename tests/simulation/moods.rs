@@ -125,7 +125,8 @@ impl Troubles {
         limits.question_batch_max = [1, 2, 512][random.usize(0..3)];
         limits.filters_cached_max = [0, 1, 4096][random.usize(0..3)];
         // Answers are late at random, but nobody gives them up.
-        limits.answer_secs_max = Duration::from_secs(10);
+        limits.answer_secs_max = Duration::from_secs(60);
+        limits.question_secs_max = Duration::from_secs(60);
         if self.is_crowded {
             limits.mesh_deliveries_max = 3;
         }

@@ -156,7 +156,8 @@ impl World {
             let mut expected = Vec::new();
             for (index, client) in self.clients.iter().enumerate() {
                 for (place, one) in client.subscriptions.iter().enumerate() {
-                    let is_due = stands && one.settled.is_some() && one.left.is_none();
+                    let is_sure = one.settled.is_some() && !one.unsure;
+                    let is_due = stands && is_sure && one.left.is_none();
                     if is_due && one.channels.contains(channel) && client.is_open() {
                         expected.push((index, place));
                     }

@@ -225,10 +225,6 @@ impl Control {
         verdict: Option<Arc<Verdict>>,
         received: Moment,
     ) {
-        // Whoever wanted it has left while it was being judged.
-        if self.interest.shards(channel).is_empty() {
-            return self.metrics.messages_ignored.add("nobody");
-        }
         let event_stream = self.event_streams.contains_key(channel);
         let wants = Wants { websocket: true, event_stream };
         let body = parsed.body(wants, verdict.as_ref().is_some_and(|verdict| verdict.annotates()));
