@@ -10,7 +10,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::Signal;
 use stage::{POOL, Stage};
 use support::{BLACK_HOLE, Fault, Way, eventually};
 
@@ -31,9 +31,9 @@ fn a_postgres_that_is_frozen_is_missed_long_before_its_statements_are_given_up()
     // Whoever waited for a statement's end would wait for longer than this test does.
     let settings = [("TRUNKLINE_QUERY_SECS_MAX", "600"), ("TRUNKLINE_QUESTION_SECS_MAX", "600")];
     let mut stage = Stage::with(&[], &settings);
-    stage.signal(Signal::STOP);
+    stage.postgres.freeze();
     stage.expect_away();
-    stage.signal(Signal::CONT);
+    stage.postgres.thaw();
     stage.expect_service();
 }
 
@@ -121,7 +121,7 @@ fn a_password_that_is_wrong_meanwhile_is_tried_again_and_told_without_its_text()
     assert!(log.contains("28P01"), "{log}");
     assert!(!log.contains("s3cret"), "{log}");
     fs::write(&file, &trusting).unwrap();
-    stage.signal_postmaster(Signal::HUP);
+    stage.postgres.signal(Signal::HUP);
     stage.expect_service();
 }
 
@@ -217,17 +217,4 @@ fn an_error_of_postgres_is_told_as_ours_and_not_as_its_absence() {
     assert_eq!(answer.header("x-error-message"), Some("An unexpected error occurred"));
     stage.database.sql("alter table elsewhere rename to oauth_access_tokens");
     stage.expect_service();
-}
-
-impl Stage {
-    /// Signals Postgres and all its backends.
-    fn signal(&self, signal: Signal) {
-        for pid in self.postgres.processes() {
-            kill_process(pid, signal).unwrap();
-        }
-    }
-
-    fn signal_postmaster(&self, signal: Signal) {
-        kill_process(self.postgres.processes()[0], signal).unwrap();
-    }
 }

@@ -4,7 +4,6 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 use super::support::{
@@ -210,9 +209,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // A test that fails while it is frozen must be able to end it.
-        for pid in self.postgres.processes() {
-            let _ = kill_process(pid, Signal::CONT);
-        }
+        self.postgres.thaw();
         if !std::thread::panicking() {
             let invalid = r#"reason="invalid_token""#;
             let refused = self.server.metric_with("trunkline_handshakes_refused_total", invalid);

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::database::Database;
@@ -111,8 +111,28 @@ impl Postgres {
         eventually("PostgreSQL answers", || database.try_sql("select 1").ok());
     }
 
+    /// Stops every process of the server (SIGSTOP), so that connections stand and nobody answers.
+    ///
+    /// The parent comes first: the list of its children is complete only once it forks no more.
+    pub fn freeze(&self) {
+        halt(|| self.processes().into_iter().take(1).collect());
+        halt(|| self.processes());
+    }
+
+    /// Lets all processes go on.
+    pub fn thaw(&self) {
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
+    /// Sends a signal to the parent of all processes.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.processes()[0], signal).expect("a signal");
+    }
+
     /// The server process, and all its children behind it; empty while it is stopped.
-    pub fn processes(&self) -> Vec<Pid> {
+    fn processes(&self) -> Vec<Pid> {
         let Some(id) = self.process.as_ref().map(Process::id) else { return Vec::new() };
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let ids = format!("{id} {}", children.expect("the children of a process"));
@@ -138,6 +158,26 @@ impl Postgres {
     pub fn database_named(&self, name: &str) -> Database {
         Database::new(Arc::clone(&self.port), name)
     }
+}
+
+/// Stops these processes until none of them moves any more.
+fn halt(processes: impl Fn() -> Vec<Pid>) {
+    eventually("processes stand still", || {
+        let mut moving = processes();
+        moving.retain(|pid| !stands_still(*pid));
+        for pid in &moving {
+            let _ = kill_process(*pid, Signal::STOP);
+        }
+        moving.is_empty().then_some(())
+    });
+}
+
+/// Whether a process is stopped, or has ended.
+fn stands_still(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    // The state is the word behind the name, which stands in parentheses.
+    let state = stat.ok().and_then(|stat| stat.rsplit(") ").next()?.chars().next());
+    matches!(state, None | Some('T' | 'Z' | 'X'))
 }
 
 fn server_command(data: &Path, port: u16, options: &[String]) -> Vec<String> {
