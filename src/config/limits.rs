@@ -91,17 +91,26 @@ pub(super) fn variable(field: &str) -> String {
     format!("{TRUNKLINE_PREFIX}{}", field.to_ascii_uppercase())
 }
 
+/// Of so many sockets one is never a client's: health and metrics are answered in a full house.
+const SPARE_PART: usize = 16;
+
 impl Limits {
     /// The limits of one of `shards` shards: what holds for the whole process is shared equally,
     /// and is never more than `descriptors`, which all clients' sockets together may take.
     pub fn of_shard(&self, shards: usize, descriptors: usize) -> Limits {
-        let unopened = self.unopened_max.min(descriptors / 4);
-        let connections = self.connections_max.min(descriptors - unopened);
+        let connections = self.connections_max.min(descriptors - descriptors / SPARE_PART);
         Limits {
-            unopened_max: (unopened / shards).max(1),
+            unopened_max: (self.unopened_max / shards).max(1),
             connections_max: (connections / shards).max(1),
             ..self.clone()
         }
+    }
+
+    /// Sockets with and without a client that a shard holds: what clients do not take is there for
+    /// handshakes, and unless there are next to none, all shards together stay within the
+    /// descriptors.
+    pub fn sockets_max(&self) -> usize {
+        self.connections_max + (self.connections_max / (SPARE_PART - 1)).max(1)
     }
 }
 
@@ -332,8 +341,9 @@ mod tests {
         let plenty = limits.of_shard(4, 1 << 20);
         assert_eq!((plenty.connections_max, plenty.unopened_max), (250, 100));
         let few = limits.of_shard(4, 800);
-        assert_eq!((few.connections_max, few.unopened_max), (150, 50));
+        assert_eq!((few.connections_max, few.unopened_max), (187, 100));
+        assert_eq!(few.sockets_max(), 199);
         let none = limits.of_shard(4, 0);
-        assert_eq!((none.connections_max, none.unopened_max), (1, 1));
+        assert_eq!((none.connections_max, none.sockets_max()), (1, 2));
     }
 }

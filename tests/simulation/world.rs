@@ -129,7 +129,9 @@ impl World {
         let wire = Client::wire(capacity, bite);
         wire.borrow_mut().address = Some(self.address());
         let unopened = self.unopened(shard);
-        if unopened >= self.limits.unopened_max as u64 {
+        let sockets = self.shards[shard].metrics_mut().sockets;
+        let is_full_house = sockets >= self.limits.sockets_max() as u64;
+        if unopened >= self.limits.unopened_max as u64 || is_full_house {
             for one in self.clients.iter_mut().filter(|one| one.shard == shard && !one.is_open()) {
                 one.excuses.insert("crowded");
             }

@@ -52,8 +52,10 @@ impl<S: Socket> Shard<S> {
     /// Sends somebody away if one more socket would be too many without a client.
     pub(super) fn make_room(&mut self, now: Moment) {
         let metrics = &self.metrics;
+        let limits = &self.settings.limits;
         let unopened = metrics.sockets.saturating_sub(self.clients());
-        if unopened < self.settings.limits.unopened_max as u64 {
+        let is_crowded = unopened >= limits.unopened_max as u64;
+        if !is_crowded && metrics.sockets < limits.sockets_max() as u64 {
             return;
         }
         for kind in LEAVING_ORDER {
