@@ -9,8 +9,10 @@ use std::ops::Range;
 /// let a message with many keys cost the square of its length.
 const COMPARED_MAX: usize = 64;
 
+/// Members for which there is room from the start: a status has some 40, its author some 30 more.
+const MEMBERS_USUAL: usize = 96;
+
 /// The members of all objects that are open, the innermost last.
-#[derive(Default)]
 pub(super) struct Members {
     /// `members.len() == hashes.len()`.
     members: Vec<Member>,
@@ -30,19 +32,34 @@ struct Member {
 }
 
 impl Members {
+    /// None yet.
+    pub(super) fn new() -> Members {
+        Members {
+            members: Vec::with_capacity(MEMBERS_USUAL),
+            hashes: Vec::with_capacity(MEMBERS_USUAL),
+            suspicion: false,
+        }
+    }
+
     /// An object opens: the place where its members will begin.
     pub(super) fn mark(&self) -> usize {
         self.members.len()
     }
 
-    /// A member has been read. `hash` is that of its key.
+    /// A member has been read. `hash` is that of its key, if that needed no new spelling.
     #[inline]
-    pub(super) fn add(&mut self, hash: u32, place: Range<usize>, key_bytes: usize, mark: usize) {
+    pub(super) fn add(
+        &mut self,
+        hash: Option<u32>,
+        place: Range<usize>,
+        key_bytes: usize,
+        mark: usize,
+    ) {
         let known = self.hashes.get(mark..).unwrap_or_default();
-        if known.len() >= COMPARED_MAX || known.contains(&hash) {
+        if known.len() >= COMPARED_MAX || hash.is_none_or(|hash| known.contains(&hash)) {
             self.suspicion = true;
         }
-        self.hashes.push(hash);
+        self.hashes.push(hash.unwrap_or_default());
         self.members.push(Member { place, key_bytes });
     }
 

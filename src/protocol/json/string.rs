@@ -1,58 +1,35 @@
-//! Strings: read, written anew, put inside another string, taken out again. Plain bytes are looked
-//! at a word at a time.
+//! Strings: read, written anew, put inside another string, taken out again.
 
 use std::borrow::Cow;
 
 use super::NotJson;
-
-/// Bytes that are looked at in one step.
-const WORD_BYTES: usize = 8;
-
-/// A word and the one byte by which escaping its first special byte makes it longer.
-const ROOM_BYTES: usize = WORD_BYTES + 1;
-
-const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
-const HIGHS: u64 = u64::from_le_bytes([0x80; WORD_BYTES]);
+use super::specials::{Ahead, BLOCK_BYTES, append, append_then, specials};
 
 /// The new spelling of a JSON text as the content of a JSON string: quotes and backslashes get a
 /// backslash. Only for what [`super::rewrite`] wrote: there, nothing else needs one.
 pub fn escape(text: &[u8], output: &mut Vec<u8>) {
     // Room for the worst case, so that nothing below has to move what is there.
-    output.reserve(2 * text.len() + ROOM_BYTES);
-    let mut rest = text;
-    while let Some(word) = rest.first_chunk::<WORD_BYTES>() {
-        let found = marks(u64::from_le_bytes(*word));
-        let plain = found.trailing_zeros() as usize / 8;
-        if plain == WORD_BYTES {
-            output.extend_from_slice(word);
-            rest = &rest[WORD_BYTES..];
-        } else {
-            // Whatever is not plain is written over.
-            let mut room = [0; ROOM_BYTES];
-            room[..WORD_BYTES].copy_from_slice(word);
-            room[plain] = b'\\';
-            room[plain + 1] = word[plain];
-            let length = output.len() + plain + 2;
-            output.extend_from_slice(&room);
-            output.truncate(length);
-            rest = &rest[plain + 1..];
+    output.reserve(2 * text.len() + BLOCK_BYTES);
+    let mut copied = 0;
+    for at in (0..text.len()).step_by(BLOCK_BYTES) {
+        let mut found = specials(text, at);
+        while found != 0 {
+            let special = at + found.trailing_zeros() as usize;
+            append_then(output, text, copied, special, b'\\');
+            copied = special;
+            found &= found - 1;
         }
     }
-    for &byte in rest {
-        if let b'"' | b'\\' = byte {
-            output.push(b'\\');
-        }
-        output.push(byte);
-    }
+    append(output, text, copied, text.len());
 }
 
 /// Appends `text` as a JSON string with its quotes, escaped as `JSON.stringify` does.
 pub fn write_string(text: &str, output: &mut Vec<u8>) {
     output.push(b'"');
     let text = text.as_bytes();
-    let mut at = 0;
+    let (mut at, mut ahead) = (0, Ahead::default());
     loop {
-        let end = plain_end(text, at);
+        let end = ahead.plain_end(text, at);
         output.extend_from_slice(text.get(at..end).unwrap_or_default());
         let Some(&special) = text.get(end) else { break };
         write_char(u32::from(special), output);
@@ -95,42 +72,6 @@ pub fn unescape(string: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(output)
 }
 
-/// Where the bytes from `at` on that mean themselves end: at a quote, a backslash, a control
-/// character, or the end.
-#[inline]
-pub(super) fn plain_end(input: &[u8], mut at: usize) -> usize {
-    while let Some(word) = input.get(at..).and_then(<[u8]>::first_chunk::<WORD_BYTES>) {
-        let found = specials(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += WORD_BYTES;
-    }
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    let tail = input.get(at..).unwrap_or_default();
-    at + tail.iter().position(special).unwrap_or(tail.len())
-}
-
-/// Marks quotes, backslashes and control characters.
-#[inline(always)]
-fn specials(word: u64) -> u64 {
-    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    marks(word) | controls
-}
-
-/// Marks quotes and backslashes.
-#[inline(always)]
-fn marks(word: u64) -> u64 {
-    zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c))
-}
-
-/// Sets the high bit of the first byte that is zero; bytes behind it may be marked wrongly, none
-/// before it.
-#[inline(always)]
-fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word & HIGHS
-}
-
 /// What an escape sequence is.
 pub(super) enum Escape {
     /// Two bytes, spelled as `JSON.stringify` does.
@@ -138,6 +79,19 @@ pub(super) enum Escape {
     /// A code point (a lone surrogate may be one) that is spelled otherwise, and where the sequence
     /// ends.
     Char { code: u32, end: usize },
+}
+
+/// The printable ASCII character that the escape sequence at `at` stands for, if it needs none, and
+/// where the sequence ends.
+#[inline]
+pub(super) fn read_plain_escape(input: &[u8], at: usize) -> Option<(u8, usize)> {
+    let &[b'\\', b'u', b'0', b'0', high, low] = input.get(at..)?.first_chunk()? else {
+        return None;
+    };
+    let (high, low) = (HEX[usize::from(high)], HEX[usize::from(low)]);
+    let byte = high << 4 | low & 0xf;
+    let is_plain = matches!(byte, 0x20..0x7f if byte != b'"' && byte != b'\\');
+    (high < 8 && low < 16 && is_plain).then_some((byte, at + 6))
 }
 
 /// Reads the escape sequence at `at`.
@@ -167,10 +121,6 @@ fn read_unit(input: &[u8], at: usize) -> Result<Escape, NotJson> {
 /// Appends a code point as `JSON.stringify` writes it inside a string.
 #[inline]
 pub(super) fn write_char(code: u32, output: &mut Vec<u8>) {
-    // Rails writes `<`, `>` and `&` as escapes: some dozens in each status.
-    if let Ok(byte @ (0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) = u8::try_from(code) {
-        return output.push(byte);
-    }
     let short = match code {
         0x08 => b'b',
         0x0c => b'f',
