@@ -196,7 +196,9 @@ mod tests {
         }
 
         #[test]
-        fn a_part_is_appended_as_it_is(text in bytes(), from in 0_usize..300, length in 0_usize..40) {
+        fn parts_are_appended_as_they_are(
+            text in bytes(), from in 0_usize..300, length in 0_usize..40,
+        ) {
             let from = from.min(text.len());
             let to = (from + length).min(text.len());
             let mut output = b"before".to_vec();
