@@ -248,9 +248,10 @@ impl Interest {
         self.renewal = Renewal { started: None, cursor: 0, hurry: true };
     }
 
-    /// When [`Interest::next_batch`] will have a key to renew that it has not now; `None` with no
-    /// keys.
-    pub fn next_deadline(&self) -> Option<Moment> {
+    /// When [`Interest::next_batch`] will have a key to renew that it has not now. `None` with no
+    /// keys, and without `room` for one: then only what makes room changes anything.
+    pub fn next_deadline(&self, room: Room) -> Option<Moment> {
+        room.keys.filter(|keys| *keys > 0)?;
         let started = self.renewal.started?;
         let entries = u64::from(self.entries.places());
         if entries == 0 || self.wanted == 0 {

@@ -281,7 +281,7 @@ impl ControlCore {
             .next_deadline()
             .into_iter()
             .chain(self.database.next_deadline())
-            .chain(self.control.next_deadline())
+            .chain(self.control.next_deadline(self.redis.room()))
             .chain(self.ends_at)
             .chain(self.service_manager.next_deadline(now))
             .min()

@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 
 use crate::config::Limits;
 use crate::hub::drain::Departure;
-use crate::hub::interest::Interest;
+use crate::hub::interest::{Interest, Room};
 use crate::hub::message::{QuestionId, ToControl, ToShard};
 use crate::hub::moment::{Moment, UnixMillis};
 use crate::hub::question::{Answer, Question, Unanswered};
@@ -237,9 +237,10 @@ impl Control {
         &self.metrics
     }
 
-    /// When [`Control::flush`] has something to do without anything happening.
-    pub fn next_deadline(&self) -> Option<Moment> {
-        let interest = self.interest.next_deadline();
+    /// When [`Control::flush`] has something to do without anything happening. `room`: that of Redis
+    /// for orders.
+    pub fn next_deadline(&self, room: Room) -> Option<Moment> {
+        let interest = self.interest.next_deadline(room);
         let retry = self.revocation.retry_at();
         let look = Some(self.readiness.next_look());
         let late = self.questions.next_deadline();

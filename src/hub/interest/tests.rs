@@ -190,7 +190,7 @@ fn the_deadline_is_when_the_next_key_is_due() {
     for round in 0..2_u32 {
         for key in 1..=3 {
             let due = start + (round * 360 + key * 120) * SECOND;
-            assert_eq!(interest.next_deadline(), Some(due));
+            assert_eq!(interest.next_deadline(ALL), Some(due));
             assert!(interest.next_batch(Moment(due.0 - 1), ALL).is_empty());
             assert_eq!(interest.next_batch(due, ALL).set_keys.len(), 1);
         }
@@ -292,7 +292,11 @@ proptest! {
                     redis.wanted.remove(&(channel, shard));
                 }
                 Step::Batch { keys, subscriptions } => {
-                    let batch = interest.next_batch(now, Room { keys, subscriptions });
+                    let room = Room { keys, subscriptions };
+                    let batch = interest.next_batch(now, room);
+                    // Else whoever turns it would do so without pause.
+                    let deadline = interest.next_deadline(room);
+                    prop_assert!(!batch.is_empty() || deadline.is_none_or(|at| at > now));
                     let requests = batch.subscribe.len() + batch.unsubscribe.len();
                     prop_assert!(requests <= subscriptions.min(3));
                     prop_assert!(batch.set_keys.len() <= keys.unwrap_or(0).min(3));
