@@ -70,9 +70,14 @@ pub struct ShardLink {
 }
 
 impl ShardLink {
-    /// Hands a message over, or drops it if it is a delivery that does not fit.
+    /// Hands a message over, or drops it if it is a delivery that does not fit. Nothing is delivered
+    /// behind a loss that the shard has not been told of: its readers would take it for the next.
     pub fn send(&mut self, message: ToShard) {
-        let message = if self.overflow.is_empty() {
+        let is_behind_loss = match &message {
+            ToShard::Deliver(delivery) => self.lost_on.contains(&delivery.channel),
+            _ => false,
+        };
+        let message = if self.overflow.is_empty() && !is_behind_loss {
             match self.sender.try_send(message) {
                 Ok(()) => {
                     self.unrung = true;
@@ -222,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_lost_deliveries_is_told_on_which_channels() {
+    fn a_shard_that_lost_deliveries_is_told_on_which_channels_before_it_gets_more_there() {
         use crate::hub::message::Delivery;
         use crate::hub::moment::Moment;
         use crate::protocol::event::Event;
@@ -234,19 +239,29 @@ mod tests {
         let event = Event::parse(br#"{"event":"delete","payload":"1"}"#, 128).unwrap();
         let body =
             Arc::new(Body::new(&event, Wants { websocket: true, event_stream: true }, false));
-        for account in 0..4 {
-            shards[0].send(ToShard::Deliver(Delivery {
+        let delivery = |account| {
+            ToShard::Deliver(Delivery {
                 channel: Channel::Home(AccountId(account)),
                 body: Arc::clone(&body),
                 verdict: None,
                 received: Moment(0),
-            }));
-        }
+            })
+        };
+        let is_for = |message, account| match message {
+            Some(ToShard::Deliver(one)) => one.channel == Channel::Home(AccountId(account)),
+            _ => false,
+        };
+        (0..4).for_each(|account| shards[0].send(delivery(account)));
         assert_eq!(shards[0].lost(), 2);
-        assert!(matches!(controls[0].receive(), Some(ToShard::Deliver(_))));
-        assert!(matches!(controls[0].receive(), Some(ToShard::Deliver(_))));
+        assert!(is_for(controls[0].receive(), 0) && is_for(controls[0].receive(), 1));
+        // There is room again, but their readers do not know yet what they have missed.
+        shards[0].send(delivery(3));
+        shards[0].send(delivery(4));
         shards[0].flush();
+        assert!(is_for(controls[0].receive(), 4));
         let Some(ToShard::Lagged(channels)) = controls[0].receive() else { panic!("not told") };
         assert_eq!(*channels, [2, 3].map(|id| Channel::Home(AccountId(id))));
+        shards[0].send(delivery(3));
+        assert!(is_for(controls[0].receive(), 3));
     }
 }
