@@ -28,6 +28,8 @@ struct Told {
     /// Half of what it waits for, so that one sign of life may be late.
     feed_interval: Option<Duration>,
     fed: Option<Moment>,
+    /// What it has not taken yet of a stop.
+    stopping: Option<String>,
 }
 
 impl ServiceManager {
@@ -75,11 +77,13 @@ impl ServiceManager {
     /// `TimeoutStopSec=` says.
     ///
     /// # Errors
-    /// The service manager does not take it.
+    /// The service manager does not take it; it will be told with the next report.
     pub fn tell_stopping(&mut self, window: Duration) -> io::Result<()> {
         let Some(socket) = &self.socket else { return Ok(()) };
         let text = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\n", window.as_micros());
-        socket.send(text.as_bytes()).map(drop)
+        let told = socket.send(text.as_bytes()).map(drop);
+        self.told.stopping = told.is_err().then_some(text);
+        told
     }
 
     /// The watchdog wants to be fed.
@@ -100,7 +104,8 @@ impl Told {
 
     /// What there is to tell, and what will have been told then.
     fn news(&self, report: &Report, now: Moment) -> (String, Told) {
-        let (mut text, mut told) = (String::new(), self.clone());
+        let mut told = self.clone();
+        let mut text = told.stopping.take().unwrap_or_default();
         if report.has_started && !self.is_started {
             text.push_str("READY=1\n");
             told.is_started = true;
@@ -153,6 +158,14 @@ mod tests {
         assert_eq!(tell(&mut told, &report(2, true), 1), "");
         let hung = tell(&mut told, &report(1, true), 2);
         assert!(hung.starts_with("STATUS=Not ready: ") && hung.contains("1 of 2"), "{hung}");
+    }
+
+    #[test]
+    fn a_stop_that_was_not_taken_is_told_with_the_next_report() {
+        let stopping = Some("STOPPING=1\n".to_owned());
+        let mut told = Told { stopping, ..Told::default() };
+        assert!(tell(&mut told, &report(2, true), 0).starts_with("STOPPING=1\nREADY=1\n"));
+        assert_eq!(tell(&mut told, &report(2, true), 1), "");
     }
 
     #[test]
