@@ -307,7 +307,10 @@ pub fn is_needless_password(error: &[u8]) -> bool {
 /// What a server wrote, for the log: bounded, printable.
 pub fn text_of(bytes: &[u8]) -> String {
     const BYTES_MAX: usize = 200;
-    let text = String::from_utf8_lossy(bytes.get(..BYTES_MAX).unwrap_or(bytes));
+    // Redis quotes the arguments of a command that it does not know: those of AUTH are secret.
+    let end = memchr::memmem::find(bytes, b", with args beginning").unwrap_or(bytes.len());
+    let bytes = bytes.get(..end.min(BYTES_MAX)).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(bytes);
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
@@ -316,4 +319,18 @@ fn current(sentinels: &[HostPort], first: usize, tried: usize) -> Option<&HostPo
         return None;
     }
     sentinels.get((first % sentinels.len() + tried) % sentinels.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_redis_quotes_of_a_command_is_not_repeated() {
+        // Where AUTH was renamed (Redis 7.0).
+        let text = b"ERR unknown command 'AUTH', with args beginning with: 's3cret' ";
+        assert_eq!(text_of(text), "ERR unknown command 'AUTH'");
+        assert_eq!(text_of(b"ERR a\r\nb"), "ERR a??b");
+        assert_eq!(text_of(&[b'x'; 900]).len(), 200);
+    }
 }
