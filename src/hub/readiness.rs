@@ -146,6 +146,11 @@ impl Readiness {
         }
     }
 
+    /// A shard turns and has not ended.
+    pub fn can_answer(&self, shard: usize) -> bool {
+        self.is_turning(shard) && self.shards.get(shard) != Some(&Life::Ended)
+    }
+
     /// A shard turns, and nobody has been turned away lately because the kernel lacked something.
     fn is_accepting(&self, shard: usize) -> bool {
         let is_troubled = matches!(

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use trunkline::config::Limits;
+use trunkline::hub::control::{Control, Effect};
 use trunkline::hub::drain::Departure;
-use trunkline::hub::message::{ToControl, ToShard};
-use trunkline::hub::moment::Moment;
+use trunkline::hub::message::{ConnectionId, QuestionId, ToControl, ToShard};
+use trunkline::hub::moment::{Moment, UnixMillis};
+use trunkline::metrics::ShardMetrics;
 
 use super::SECOND;
 use super::parser::{Heard, masked};
@@ -248,4 +250,23 @@ fn a_client_with_a_full_outbox_is_sent_away_all_the_same() {
     // What it reads then is cut off: a broken connection brings clients back as well.
     let heard = bench.hear(&mut full);
     assert!(heard.iter().all(|heard| matches!(heard, Heard::Text(_))), "{heard:?}");
+}
+
+#[test]
+fn a_scrape_waits_for_no_shard_that_has_ended() {
+    for ends_first in [true, false] {
+        let mut control = Control::new(&Limits::default(), 2);
+        control.set_time(Moment(1), UnixMillis(1));
+        (0..2).for_each(|shard| control.from_shard(shard, ToControl::Pulse { is_accepting: true }));
+        let connection = ConnectionId { slot: 0, generation: 0 };
+        let scrape = ToControl::Scrape { question: QuestionId { connection, stamp: 0 } };
+        let metrics = ToControl::Metrics(Box::new(ShardMetrics::new(0)));
+        let messages = match ends_first {
+            true => [(1, ToControl::Drained), (0, scrape), (0, metrics)],
+            false => [(0, scrape), (0, metrics), (1, ToControl::Drained)],
+        };
+        messages.into_iter().for_each(|(shard, message)| control.from_shard(shard, message));
+        let is_rendered = |effect: &Effect| matches!(effect, Effect::Render { .. });
+        assert!(control.take_effects().iter().any(is_rendered), "ends first: {ends_first}");
+    }
 }

@@ -141,6 +141,7 @@ impl Control {
             ToControl::Drained => {
                 self.drained += 1;
                 self.readiness.shard_ended(shard);
+                self.render_if_complete();
             }
         }
     }
@@ -295,11 +296,11 @@ impl Control {
         self.render_if_complete();
     }
 
-    /// Has every shard that turns handed in?
+    /// Has every shard handed in that can?
     fn render_if_complete(&mut self) {
         let collected = self.scrape.collected.iter().enumerate();
         let mut awaited = collected.filter(|(_, metrics)| metrics.is_none());
-        let is_complete = awaited.all(|(shard, _)| !self.readiness.is_turning(shard));
+        let is_complete = awaited.all(|(shard, _)| !self.readiness.can_answer(shard));
         if is_complete && !self.scrape.waiting.is_empty() {
             let collected = std::mem::take(&mut self.scrape.collected);
             let shards = collected.into_iter().flatten().map(|metrics| *metrics).collect();
