@@ -114,23 +114,16 @@ impl ControlCore {
         })
     }
 
-    /// Messages of the shards. True if there may be more.
-    fn hear_shards(&mut self) -> bool {
-        let mut more = false;
-        for (shard, link) in self.links.iter_mut().enumerate() {
-            for _ in 0..MESSAGES_MAX {
-                let Some(message) = link.receive() else { break };
-                self.control.from_shard(shard, message);
-            }
-            more |= link.has_mail();
-        }
-        more
-    }
-
     fn hear_redis(&mut self, now: Moment) {
         let (control, complaints) = (&mut self.control, &mut self.complaints);
+        let links = &mut self.links;
         self.redis.turn(now, &self.ready, &self.poller, &mut |event| match event {
-            RedisEvent::Message { channel, payload } => control.redis_message(&channel, &payload),
+            RedisEvent::Message { channel, payload } => {
+                // A client that has its answer may have caused this event: what it wants was in the
+                // mesh before the answer went out.
+                take_from_shards(links, control);
+                control.redis_message(&channel, &payload);
+            }
             RedisEvent::Confirmed { channel, confirmation } => {
                 control.redis_confirmed(&channel, confirmation);
             }
@@ -291,13 +284,14 @@ impl ControlCore {
 impl Core for ControlCore {
     fn turn(&mut self, events: usize) -> Turn {
         let now = self.clock.now();
+        let has_work = events > 0 || self.has_mail();
         self.control.set_time(now, self.clock.unix());
         self.ready.clear();
         self.ready.extend((0..events).filter_map(|index| self.poller.take(index)));
         if self.hear_signals(now) {
             return Turn::Done;
         }
-        let mut busy = self.hear_shards();
+        let mut busy = take_from_shards(&mut self.links, &mut self.control);
         if self.service_manager.is_feeding_due(now) {
             self.report(&[], now);
         }
@@ -309,7 +303,7 @@ impl Core for ControlCore {
             link.flush();
         }
         let ended = self.clock.now();
-        if events > 0 {
+        if has_work {
             self.control.metrics_mut().turns.record(now, ended);
         }
         if self.control.is_drained() || self.ends_at.is_some_and(|at| ended >= at) {
@@ -335,4 +329,17 @@ impl Core for ControlCore {
     fn has_mail(&self) -> bool {
         self.links.iter().any(ShardLink::has_mail)
     }
+}
+
+/// Messages of the shards. True if there may be more.
+fn take_from_shards(links: &mut [ShardLink], control: &mut Control) -> bool {
+    let mut more = false;
+    for (shard, link) in links.iter_mut().enumerate() {
+        for _ in 0..MESSAGES_MAX {
+            let Some(message) = link.receive() else { break };
+            control.from_shard(shard, message);
+        }
+        more |= link.has_mail();
+    }
+    more
 }
