@@ -165,7 +165,9 @@ impl World {
     pub fn hand(&mut self, messages: Vec<ToShard>) {
         for message in messages {
             self.shard.handle(message, self.now);
-            while self.shard.is_fanning_out() && self.shard.fan_out(SENDS_MAX, self.now) {}
+            while self.shard.is_fanning_out() {
+                self.shard.fan_out(&mut { SENDS_MAX }, self.now);
+            }
             self.shard.record_latency(self.now);
         }
     }

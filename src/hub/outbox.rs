@@ -46,11 +46,15 @@ impl Outbox {
         }
     }
 
+    /// One more frame would not go over a bound.
+    pub fn has_room(&self, frame: &Frame, limits: &Limits) -> bool {
+        self.bytes + frame.len() <= limits.outbox_bytes_max
+            && self.frames.len() < limits.outbox_frames_max
+    }
+
     /// Adds a frame, unless that goes over a bound.
     pub fn push(&mut self, frame: Frame, limits: &Limits) -> Result<(), Farewell> {
-        let full = self.bytes + frame.len() > limits.outbox_bytes_max
-            || self.frames.len() >= limits.outbox_frames_max;
-        if full {
+        if !self.has_room(&frame, limits) {
             return Err(Farewell::OutboxFull);
         }
         self.bytes += frame.len();

@@ -130,6 +130,13 @@ impl Door {
         }
     }
 
+    /// Closes the door for good.
+    pub fn close(self, poller: &Poller) {
+        // Closing is not enough: a listener at a Unix socket lives on in the doors of other shards,
+        // and would go on being reported here. Not watched: it is paused.
+        let _ = poller.remove(&self.listener);
+    }
+
     /// Leaves the listener alone for a while.
     pub fn pause(&mut self, poller: &Poller, now: Moment) {
         // What is not watched cannot be taken out: then it is paused already.
@@ -177,4 +184,26 @@ fn refuse(mut socket: ClientSocket, scratch: &mut [u8]) {
     socket.send(TRY_LATER);
     socket.shut();
     socket.receive(scratch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Listen, PortSharing};
+    use crate::io::listener::Listeners;
+
+    #[test]
+    fn a_closed_door_is_silent_even_while_others_listen_at_the_same_unix_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listen = Listen::Unix(path.clone());
+        let mut listeners =
+            Listeners::bind(&listen, PortSharing::Refused, 2, Duration::from_secs(7)).unwrap();
+        let mut poller = Poller::new(8).unwrap();
+        let door = Door::open(listeners.sockets.remove(0), &poller, 1).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 1);
+        door.close(&poller);
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+    }
 }

@@ -1,5 +1,5 @@
 //! Readiness of many raw descriptors: one edge-triggered epoll instance per core. A descriptor is
-//! registered once, for everything, and never modified; closing it takes it out.
+//! registered once, for everything, and never modified; closing its last duplicate takes it out.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -35,7 +35,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const READS_MAX: usize = 4;
 /// Connections accepted in a row.
 const ACCEPTS_MAX: usize = 64;
-/// Sends to readers in a row, some milliseconds of work.
+/// Sends to readers in one turn, some milliseconds of work.
 const SENDS_MAX: usize = 512;
 /// Messages of the control core in a row.
 const MESSAGES_MAX: usize = 512;
@@ -161,7 +161,10 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
                 }
             }
         }
-        self.unread.push_back((id, hung_up));
+        // Few are that loud, and each has had a lot read.
+        if !self.unread.iter().any(|(other, _)| *other == id) {
+            self.unread.push_back((id, hung_up));
+        }
     }
 
     fn accept_some(&mut self) {
@@ -183,7 +186,15 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         if let Err(error) = self.poller.add(socket.as_ref(), id.key()) {
             self.shard.cannot_accept("epoll");
             self.complain("Cannot watch a connection", &error);
+            self.hear_out(id);
             self.shard.turn_away(id, Farewell::SocketError, self.clock.now());
+        }
+    }
+
+    /// Reads what somebody has said who is sent away: closing would reset the connection otherwise.
+    fn hear_out(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.shard.socket(id) {
+            socket.as_ref().receive(&mut self.scratch);
         }
     }
 
@@ -207,22 +218,24 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
     }
 
     fn take_messages(&mut self) {
+        let mut sends = SENDS_MAX;
         for _ in 0..MESSAGES_MAX {
-            if self.shard.is_fanning_out() && self.fan_out() {
+            if self.shard.is_fanning_out() && self.fan_out(&mut sends) {
                 return;
             }
             let Some(message) = self.link.receive() else { return };
-            if matches!(message, ToShard::Drain(_)) {
-                // Closing it also takes it out of the epoll instance.
-                self.door = None;
+            if matches!(message, ToShard::Drain(_))
+                && let Some(door) = self.door.take()
+            {
+                door.close(&self.poller);
             }
             self.shard.set_backlog(self.link.has_mail());
             self.shard.handle(message, self.clock.now());
         }
     }
 
-    fn fan_out(&mut self) -> bool {
-        let more = self.shard.fan_out(SENDS_MAX, self.clock.now());
+    fn fan_out(&mut self, sends: &mut usize) -> bool {
+        let more = self.shard.fan_out(sends, self.clock.now());
         self.shard.record_latency(self.clock.now());
         more
     }
@@ -251,6 +264,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
 impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S> {
     fn turn(&mut self, events: usize) -> Turn {
         let began = self.clock.now();
+        let has_work = events > 0 || self.shard.is_fanning_out() || self.link.has_mail();
         let mut is_input = false;
         for index in 0..events {
             if let Some(readiness) = self.poller.take(index) {
@@ -273,7 +287,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
         }
         self.shard.tick(now);
         let mut is_sent = self.tell_control();
-        if self.shard.welcome(now) {
+        if is_sent && self.shard.welcome(now) {
             is_sent = self.tell_control();
         }
         if self.shard.is_drained() {
@@ -282,7 +296,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
             }
             self.ending = true;
         }
-        if events > 0 {
+        if has_work {
             let ended = self.clock.now();
             self.shard.metrics_mut().turns.record(began, ended);
         }

@@ -64,6 +64,13 @@ impl ShardMetrics {
     pub fn new(shard: usize) -> ShardMetrics {
         ShardMetrics { shard, ..ShardMetrics::default() }
     }
+
+    /// Of a frame of `length` bytes so many wait in an outbox now; the kernel took the others.
+    #[inline]
+    pub fn count_push(&mut self, length: usize, waiting: usize) {
+        self.outbox_bytes += waiting as u64;
+        self.bytes_sent += (length - waiting) as u64;
+    }
 }
 
 /// What the control core counts.

@@ -1,5 +1,6 @@
 //! One shard alone, and clients or a kernel that press it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use trunkline::config::Limits;
@@ -8,7 +9,7 @@ use trunkline::hub::stream::Channel;
 use trunkline::protocol::ids::AccountId;
 
 use super::parser::{Heard, masked};
-use super::phases::{Bench, Guest, event_stream};
+use super::phases::{Bench, Guest, HEALTH, event_stream, upgrade};
 
 fn frame(bench: &mut Bench, guest: &Guest, opcode: u8, payload: &[u8]) {
     let mut bytes = Vec::new();
@@ -94,4 +95,92 @@ fn an_account_has_no_more_connections_than_it_may_however_many_wait_for_a_second
         }
     });
     assert_eq!(answers.collect::<Vec<u16>>(), [200, 429]);
+}
+
+#[test]
+fn who_asks_on_without_reading_the_answers_is_answered_no_more() {
+    let mut bench = Bench::new();
+    let guest = bench.connect(1000);
+    for _ in 0..1000 {
+        bench.say(&guest, HEALTH.repeat(10).as_bytes());
+    }
+    let waiting = bench.shard.metrics_mut().outbox_bytes;
+    assert!(waiting < 1000, "{waiting} bytes wait for a socket without a client");
+    guest.wire.borrow_mut().bytes.clear();
+    bench.shard.writable(guest.id, bench.now);
+    assert!(guest.wire.borrow().shut, "it is to come back when it has read");
+}
+
+#[test]
+fn no_more_scrapes_wait_than_other_questions() {
+    let mut bench = Bench::with(Limits { questions_waiting_max: 3, ..Limits::default() });
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: sim\r\n\r\n";
+    let mut guests: Vec<Guest> = (0..4).map(|_| bench.connect(10_000)).collect();
+    guests.iter().for_each(|guest| bench.say(guest, scrape.as_bytes()));
+    assert_eq!(bench.shard.metrics_mut().questions_waiting, 3);
+    assert!(matches!(bench.hear(&mut guests[3])[..], [Heard::Answer(503, _)]));
+}
+
+/// An upgrade whose answer is put together, but not written yet.
+fn held(bench: &mut Bench, early: &[u8]) -> Guest {
+    let guest = bench.connect(100_000);
+    bench.say(&guest, &[upgrade("user").as_bytes(), early].concat());
+    let question = bench.question();
+    bench.identify(question, 1);
+    guest
+}
+
+#[test]
+fn whoever_is_sent_away_at_once_has_had_the_answer_that_opened_the_stream() {
+    let mut bench = Bench::new();
+    let mut guest = held(&mut bench, b"");
+    assert!(guest.wire.borrow().bytes.is_empty());
+    let channels = Arc::from([Channel::Home(AccountId(1))]);
+    bench.shard.handle(ToShard::Lagged(channels), bench.now);
+    let heard = bench.hear(&mut guest);
+    assert_eq!(heard, [Heard::Answer(101, String::new()), Heard::Close(Some(1013))]);
+}
+
+#[test]
+fn an_outbox_is_full_only_when_the_kernel_was_asked() {
+    for frames_max in [1, 2, 1000] {
+        let limits = Limits { outbox_frames_max: frames_max, ..Limits::default() };
+        let mut bench = Bench::with(limits);
+        let mut pings = Vec::new();
+        (0..1200).for_each(|_| masked(9, b"", [1, 2, 3, 4], &mut pings));
+        let mut guest = held(&mut bench, &pings);
+        (0..40).for_each(|id| bench.deliver(id, id < 39));
+        let heard = bench.hear(&mut guest);
+        assert_eq!(heard.len(), 1 + 1200 + 40, "{frames_max} frames at most");
+        assert_eq!(bench.shard.metrics_mut().farewells.total(), 0);
+    }
+}
+
+#[test]
+fn bytes_count_as_sent_when_the_kernel_has_taken_them() {
+    let mut bench = Bench::new();
+    let mut guest = bench.websocket(100_000, "user");
+    (0..3).for_each(|id| bench.deliver(id, false));
+    let sent = bench.shard.metrics_mut().bytes_sent;
+    guest.wire.borrow_mut().starved = true;
+    (3..50).for_each(|id| bench.deliver(id, false));
+    assert_eq!(bench.shard.metrics_mut().bytes_sent, sent);
+    bench.shard.handle(ToShard::Lagged(Arc::from([])), bench.now);
+    guest.wire.borrow_mut().starved = false;
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(texts(&bench.hear(&mut guest)), 50);
+    assert!(bench.shard.metrics_mut().bytes_sent > sent);
+}
+
+#[test]
+fn what_is_sent_comes_off_the_budget_of_the_turn() {
+    let mut bench = Bench::new();
+    let _guests: Vec<Guest> = (0..5).map(|_| bench.websocket(100_000, "user")).collect();
+    let mut budget = 7;
+    bench.begin(0, false);
+    assert!(!bench.shard.fan_out(&mut budget, bench.now));
+    assert_eq!(budget, 2);
+    bench.begin(1, false);
+    assert!(bench.shard.fan_out(&mut budget, bench.now));
+    assert_eq!(budget, 0);
 }

@@ -235,8 +235,8 @@ impl World {
         if self.hung == Some(shard) {
             return false;
         } else if self.shards[shard].is_fanning_out() {
-            let budget = 1 + self.below(3);
-            self.shards[shard].fan_out(budget, self.now);
+            let mut budget = 1 + self.below(3);
+            self.shards[shard].fan_out(&mut budget, self.now);
         } else if let Some(message) = self.up_links[shard].receive() {
             let has_backlog = self.up_links[shard].has_mail();
             self.note(format_args!("control -> {shard} {} {has_backlog}", short(&message)));

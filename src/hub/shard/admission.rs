@@ -82,11 +82,10 @@ impl<S: Socket> Shard<S> {
     /// May this connection ask who its bearer is? If so, its address is counted.
     pub(super) fn let_ask(&mut self, id: ConnectionId, client: Client) -> Result<(), Refused> {
         self.forget_origin(id);
-        let limits = &self.settings.limits;
-        let waiting_max = limits.questions_waiting_max as u64;
-        if self.metrics.questions_waiting >= waiting_max || self.drain.is_some() {
+        if self.has_too_many() || self.drain.is_some() {
             return Err(Refused::Overloaded(self.retry_after_secs()));
         }
+        let limits = &self.settings.limits;
         if self.clients() >= limits.connections_max as u64 {
             return Err(Refused::Full(self.retry_after_secs()));
         }
@@ -98,6 +97,11 @@ impl<S: Socket> Shard<S> {
             self.slots.replace_origin(id, Some(origin));
         }
         Ok(())
+    }
+
+    /// No more questions may wait for an answer.
+    pub(super) fn has_too_many(&self) -> bool {
+        self.metrics.questions_waiting >= self.settings.limits.questions_waiting_max as u64
     }
 
     /// May one more connection of this account open?

@@ -50,12 +50,13 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Sends the event on its way to at most `budget` more readers, or as much of what was
-    /// gathered. True if there are more.
-    pub fn fan_out(&mut self, budget: usize, now: Moment) -> bool {
+    /// gathered, and takes that off the budget. True if there are more.
+    pub fn fan_out(&mut self, budget: &mut usize, now: Moment) -> bool {
         let Some(mut fanout) = self.fanout.take() else {
             return self.gathering.is_due() && self.write_gathered(budget, now);
         };
-        let end = fanout.readers.len().min(fanout.next + budget);
+        let end = fanout.readers.len().min(fanout.next + *budget);
+        *budget -= end - fanout.next;
         for index in fanout.next..end {
             if let Some(subscriber) = fanout.readers.get(index).copied() {
                 self.deliver(&mut fanout, subscriber, now);

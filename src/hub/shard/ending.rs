@@ -18,6 +18,11 @@ impl<S: Socket> Shard<S> {
     /// Ends a connection. The one way out of an open phase: says farewell, counts, and leaves the
     /// registry.
     pub(super) fn end(&mut self, id: ConnectionId, farewell: Farewell, now: Moment) {
+        if farewell.discards_outbox() {
+            // What the kernel was not even offered is no sign of a slow client, and the answer that
+            // opens a stream must come before any farewell.
+            self.write_held(id, now);
+        }
         let Some(connection) = self.slots.get_mut(id) else { return };
         let is_websocket = matches!(connection.phase, Phase::WebSocket { .. });
         let is_event_stream = matches!(connection.phase, Phase::EventStream { .. });

@@ -91,14 +91,15 @@ impl<S: Socket> Shard<S> {
     pub(super) fn hold(&mut self, id: ConnectionId, frame: &Frame, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         connection.hold(frame, now);
-        self.metrics.bytes_sent += frame.len() as u64;
         self.metrics.outbox_bytes += frame.len() as u64;
         self.metrics.outbox_connections += 1;
     }
 
-    /// Writes what is gathered, for at most `budget` connections. True if there are more.
-    pub(super) fn write_gathered(&mut self, budget: usize, now: Moment) -> bool {
-        let end = self.gathering.held.len().min(self.gathering.written + budget);
+    /// Writes what is gathered, for at most `budget` connections, and takes them off it. True if
+    /// there are more.
+    pub(super) fn write_gathered(&mut self, budget: &mut usize, now: Moment) -> bool {
+        let end = self.gathering.held.len().min(self.gathering.written + *budget);
+        *budget -= end - self.gathering.written;
         for index in self.gathering.written..end {
             if let Some(id) = self.gathering.held.get(index).copied() {
                 self.write_held(id, now);

@@ -10,6 +10,10 @@ use crate::hub::farewell::Farewell;
 use crate::hub::message::{ConnectionId, ToControl};
 use crate::hub::moment::Moment;
 
+/// How often an outbox is looked at within the time for which it may be blocked: a client goes when
+/// that is over, and at most a quarter later.
+const LOOKS_AT_BLOCKED: u32 = 4;
+
 /// How long an outbox waits that the kernel had no memory for.
 pub(super) const STARVED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -131,9 +135,9 @@ impl<S: Socket> Shard<S> {
         self.deadlines.set(now, STARVED_PAUSE, expired);
     }
 
-    /// Has the outbox looked at when it may have been blocked for too long.
+    /// Has the outbox looked at before long: it may have been blocked for too long by then.
     pub(super) fn watch_outbox(&mut self, id: ConnectionId, now: Moment) {
-        let lasts = self.settings.limits.outbox_blocked_secs_max;
+        let lasts = self.settings.limits.outbox_blocked_secs_max / LOOKS_AT_BLOCKED;
         let expired = Expired { kind: Kind::Blocked, connection: id, stamp: 0 };
         self.deadlines.set(now, lasts, expired);
     }

@@ -199,6 +199,7 @@ impl<S: Socket> Shard<S> {
         let after = connection.outbox_bytes();
         let emptied = connection.outbox.is_none();
         self.metrics.outbox_bytes -= (before - after) as u64;
+        self.metrics.bytes_sent += (before - after) as u64;
         self.metrics.outbox_connections -= u64::from(emptied);
         match flushed {
             Err(farewell) => self.end(id, farewell, now),
@@ -290,13 +291,19 @@ impl<S: Socket> Shard<S> {
     /// Sends a frame to a connection, or ends it if it cannot take it.
     fn push(&mut self, id: ConnectionId, frame: &Frame, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
+        let limits = &self.settings.limits;
+        if connection.outbox.as_ref().is_some_and(|one| one.is_held && !one.has_room(frame, limits))
+        {
+            self.write_held(id, now);
+            return self.push(id, frame, now);
+        }
         let before = connection.outbox_bytes();
-        let pushed = connection.push(frame, &self.settings.limits, now);
-        self.metrics.bytes_sent += frame.len() as u64;
-        self.metrics.outbox_bytes += (connection.outbox_bytes() - before) as u64;
+        let pushed = connection.push(frame, limits, now);
+        let waiting = connection.outbox_bytes() - before;
         match pushed {
-            Ok(false) => {}
+            Ok(false) => self.metrics.count_push(frame.len(), waiting),
             Ok(true) => {
+                self.metrics.count_push(frame.len(), waiting);
                 self.metrics.outbox_connections += 1;
                 let is_starved = connection.outbox.as_ref().is_some_and(|one| one.is_starved);
                 // One deadline however often the outbox comes and goes.

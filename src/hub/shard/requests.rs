@@ -84,6 +84,10 @@ impl<S: Socket> Shard<S> {
                 self.push_scratch(id, now);
                 self.answered(id, keep_alive, now);
             }
+            Outcome::Scrape(exchange) | Outcome::AskReadiness(exchange) if self.has_too_many() => {
+                let refused = Refused::Overloaded(self.retry_after_secs());
+                self.refuse(id, Asker::Http(exchange), refused, now);
+            }
             Outcome::Scrape(exchange) => {
                 self.ask(id, Awaited::Metrics(exchange), now);
                 let question = self.question_of(id);
@@ -388,9 +392,11 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// An answer is out: the next head, or the end.
+    /// An answer is out: the next head, or the end. Who asks on without reading what is there gets
+    /// no more of it than that: a socket without a client is not worth an outbox.
     fn answered(&mut self, id: ConnectionId, keep_alive: bool, now: Moment) {
-        if keep_alive && self.drain.is_none() {
+        let has_read = self.slots.get(id).is_some_and(|connection| connection.outbox.is_none());
+        if keep_alive && has_read && self.drain.is_none() {
             self.set_deadline(id, Kind::KeepAlive, now);
         } else {
             self.end(id, Farewell::Answered, now);

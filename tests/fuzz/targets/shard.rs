@@ -159,7 +159,7 @@ impl World {
             }
             _ => {}
         }
-        self.shard.fan_out(2, self.now);
+        self.shard.fan_out(&mut 2, self.now);
         self.look();
     }
 
@@ -223,7 +223,7 @@ impl World {
     /// Something of the control core: never while an event is on its way.
     fn tell(&mut self, message: ToShard) {
         while self.shard.is_fanning_out() {
-            self.shard.fan_out(3, self.now);
+            self.shard.fan_out(&mut 3, self.now);
         }
         self.shard.handle(message, self.now);
     }
@@ -364,7 +364,7 @@ impl World {
         }
         self.pass(60_000);
         while self.shard.is_fanning_out() {
-            self.shard.fan_out(3, self.now);
+            self.shard.fan_out(&mut 3, self.now);
         }
         self.look();
         assert_eq!(self.shard.len(), 0, "somebody is still there");
