@@ -91,6 +91,9 @@ struct Entry {
     queued: bool,
     /// Its key has been set since the keys were lost.
     keyed: bool,
+    /// Somebody wants it for event streams, or has since it was wanted first. To remember which
+    /// shards do would cost every event stream 65 bytes; a body that nobody reads costs a copy.
+    event_streams: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +135,14 @@ impl Interest {
         }
     }
 
-    /// Shard `shard` wants `channel` (again, perhaps). Returns whether nobody had wanted it before.
-    pub fn want(&mut self, channel: &Channel, shard: usize) -> bool {
+    /// Shard `shard` wants `channel` (again, perhaps), and whether for event streams. Returns
+    /// whether nobody had wanted it before.
+    pub fn want(&mut self, channel: &Channel, shard: usize, for_event_streams: bool) -> bool {
         let at = self.entries.find(channel).unwrap_or_else(|| self.insert(channel));
         let Some((_, entry)) = self.entries.get_mut(at) else { return false };
         let first = entry.shards.is_empty();
         entry.shards.insert(shard);
+        entry.event_streams = for_event_streams || (entry.event_streams && !first);
         let wanted = !entry.shards.is_empty();
         if first {
             self.wanted += usize::from(wanted);
@@ -156,6 +161,11 @@ impl Interest {
             self.enqueue(at);
         }
         last
+    }
+
+    /// Some of the readers of `channel` may be event streams.
+    pub fn has_event_streams(&self, channel: &Channel) -> bool {
+        self.entry(channel).is_some_and(|entry| entry.event_streams)
     }
 
     /// The shards that want `channel`.
@@ -353,6 +363,7 @@ impl Interest {
             state: State::Absent,
             queued: false,
             keyed: false,
+            event_streams: false,
         };
         self.entries.insert(channel.clone(), entry)
     }

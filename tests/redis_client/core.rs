@@ -43,7 +43,7 @@ impl Core {
     }
 
     pub fn want(&mut self, name: &str) {
-        self.interest.want(&channel(name), 0);
+        self.interest.want(&channel(name), 0, false);
     }
 
     pub fn unwant(&mut self, name: &str) {

@@ -225,7 +225,7 @@ impl Control {
         verdict: Option<Arc<Verdict>>,
         received: Moment,
     ) {
-        let event_stream = self.event_streams.contains_key(channel);
+        let event_stream = self.interest.has_event_streams(channel);
         let wants = Wants { websocket: true, event_stream };
         let body = parsed.body(wants, verdict.as_ref().is_some_and(|verdict| verdict.annotates()));
         let delivery = Delivery { channel: channel.clone(), body, verdict, received };

@@ -16,8 +16,6 @@ mod watching;
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
-
 use crate::config::Limits;
 use crate::hub::drain::Departure;
 use crate::hub::interest::{Interest, Room};
@@ -25,7 +23,6 @@ use crate::hub::message::{QuestionId, ToControl, ToShard};
 use crate::hub::moment::{Moment, UnixMillis};
 use crate::hub::question::{Answer, Question, Unanswered};
 use crate::hub::readiness::Readiness;
-use crate::hub::shard_set::ShardSet;
 use crate::hub::stream::Channel;
 use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::protocol::frame::Wants;
@@ -61,8 +58,6 @@ pub struct Control {
     limits: Limits,
     shards: usize,
     interest: Interest,
-    /// Which shards want which channel for event streams: most channels have none.
-    event_streams: HashMap<Channel, ShardSet>,
     questions: Questions,
     revocation: Revocation,
     events: Events,
@@ -92,7 +87,6 @@ impl Control {
             limits: limits.clone(),
             shards,
             interest: Interest::new(limits),
-            event_streams: HashMap::new(),
             questions: Questions::default(),
             revocation: Revocation::default(),
             events: Events::default(),
@@ -261,15 +255,7 @@ impl Control {
                 self.judging.filters_changed(*account);
             }
         } else {
-            self.interest.want(channel, shard);
-        }
-        if wants.event_stream {
-            self.event_streams.entry_ref(channel).or_default().insert(shard);
-        } else if let Some(set) = self.event_streams.get_mut(channel) {
-            set.remove(shard);
-            if set.is_empty() {
-                self.event_streams.remove(channel);
-            }
+            self.interest.want(channel, shard, wants.event_stream);
         }
     }
 

@@ -34,7 +34,7 @@ fn confirm(interest: &mut Interest, batch: &Batch) {
 fn settled(count: i64, now: Moment) -> Interest {
     let mut interest = Interest::new(&limits(512));
     (0..count).for_each(|number| {
-        interest.want(&home(number), 0);
+        interest.want(&home(number), 0, false);
     });
     loop {
         let batch = interest.next_batch(now, ALL);
@@ -58,7 +58,7 @@ fn who_comes_while_a_channel_is_being_left_is_in_the_audience_of_the_next_subscr
     interest.unwant(&home(0), 0);
     let leave = interest.next_batch(Moment(0), ALL);
     assert_eq!(leave.unsubscribe, [home(0)]);
-    interest.want(&home(0), 0);
+    interest.want(&home(0), 0, false);
     // Redis has not read the `UNSUBSCRIBE` yet, and goes on sending.
     assert_eq!((audience(&interest), interest.shards(&home(0)).iter().count()), (0, 1));
     confirm(&mut interest, &leave);
@@ -69,7 +69,7 @@ fn who_comes_while_a_channel_is_being_left_is_in_the_audience_of_the_next_subscr
     assert_eq!(audience(&interest), 1);
     // Wanted again before anything was sent: nothing has happened.
     interest.unwant(&home(0), 0);
-    interest.want(&home(0), 0);
+    interest.want(&home(0), 0, false);
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
     assert_eq!(audience(&interest), 1);
 }
@@ -77,8 +77,8 @@ fn who_comes_while_a_channel_is_being_left_is_in_the_audience_of_the_next_subscr
 #[test]
 fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     let mut interest = Interest::new(&limits(512));
-    assert!(interest.want(&home(1), 0));
-    assert!(!interest.want(&home(1), 0));
+    assert!(interest.want(&home(1), 0, false));
+    assert!(!interest.want(&home(1), 0, false));
     assert!(!interest.want(&home(1), SHARDS_MAX - 1));
     let batch = interest.next_batch(Moment(0), ALL);
     assert_eq!(batch.subscribe, [home(1)]);
@@ -98,7 +98,7 @@ fn a_channel_is_subscribed_once_however_many_shards_want_it() {
 #[test]
 fn a_change_of_mind_before_redis_was_told_costs_nothing() {
     let mut interest = Interest::new(&limits(512));
-    interest.want(&home(1), 3);
+    interest.want(&home(1), 3, false);
     interest.unwant(&home(1), 3);
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
     assert_eq!(interest.entries.len(), 0);
@@ -117,7 +117,7 @@ fn system_channels_have_no_key() {
     let mut interest = Interest::new(&limits(512));
     let system = [Channel::System(AccountId(1)), Channel::Token(TokenId(1))];
     system.iter().for_each(|channel| {
-        interest.want(channel, 0);
+        interest.want(channel, 0, false);
     });
     let batch = interest.next_batch(Moment(0), ALL);
     assert_eq!((batch.subscribe.len(), batch.set_keys.len()), (2, 0));
@@ -128,7 +128,7 @@ fn system_channels_have_no_key() {
 #[test]
 fn nothing_is_subscribed_before_its_key_while_keys_are_slow() {
     let mut interest = Interest::new(&limits(512));
-    interest.want(&home(1), 0);
+    interest.want(&home(1), 0, false);
     let slow = Room { keys: Some(0), subscriptions: 512 };
     assert!(interest.next_batch(Moment(0), slow).is_empty());
     let away = Room { keys: None, subscriptions: 512 };
@@ -142,7 +142,7 @@ fn nothing_is_subscribed_before_its_key_while_keys_are_slow() {
 fn a_key_that_was_set_with_its_subscription_is_not_set_again_in_a_hurry() {
     let mut interest = Interest::new(&limits(512));
     interest.keys_lost();
-    interest.want(&home(1), 0);
+    interest.want(&home(1), 0, false);
     assert_eq!(interest.next_batch(Moment(0), ALL).set_keys, [home(1)]);
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
 }
@@ -150,12 +150,12 @@ fn a_key_that_was_set_with_its_subscription_is_not_set_again_in_a_hurry() {
 #[test]
 fn a_key_that_was_passed_by_while_nobody_wanted_it_is_set_when_somebody_does() {
     let mut interest = Interest::new(&limits(512));
-    interest.want(&home(1), 0);
+    interest.want(&home(1), 0, false);
     interest.next_batch(Moment(0), Room { keys: None, subscriptions: 512 });
     interest.unwant(&home(1), 0);
     interest.keys_lost();
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
-    interest.want(&home(1), 0);
+    interest.want(&home(1), 0, false);
     assert_eq!(interest.next_batch(Moment(0), ALL).set_keys, [home(1)]);
 }
 
@@ -284,7 +284,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Want(channel, shard) => {
-                    interest.want(&home(channel), shard);
+                    interest.want(&home(channel), shard, false);
                     redis.wanted.insert((channel, shard));
                 }
                 Step::Unwant(channel, shard) => {
@@ -336,4 +336,19 @@ proptest! {
             prop_assert_eq!(interest.shards(&home(channel)).iter().collect::<Vec<_>>(), shards);
         }
     }
+}
+
+#[test]
+fn event_streams_are_remembered_while_anybody_wants_the_channel() {
+    let mut interest = Interest::new(&Limits::default());
+    interest.want(&home(1), 0, false);
+    assert!(!interest.has_event_streams(&home(1)) && !interest.has_event_streams(&home(2)));
+    interest.want(&home(1), 1, true);
+    interest.want(&home(1), 0, false);
+    assert!(interest.has_event_streams(&home(1)));
+    interest.unwant(&home(1), 1);
+    assert!(interest.has_event_streams(&home(1)), "which shard it was is not known");
+    interest.unwant(&home(1), 0);
+    interest.want(&home(1), 0, false);
+    assert!(!interest.has_event_streams(&home(1)));
 }
