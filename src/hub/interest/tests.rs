@@ -79,7 +79,7 @@ fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     let mut interest = Interest::new(&limits(512));
     assert!(interest.want(&home(1), 0, false));
     assert!(!interest.want(&home(1), 0, false));
-    assert!(!interest.want(&home(1), SHARDS_MAX - 1));
+    assert!(!interest.want(&home(1), SHARDS_MAX - 1, false));
     let batch = interest.next_batch(Moment(0), ALL);
     assert_eq!(batch.subscribe, [home(1)]);
     assert_eq!(batch.set_keys, [home(1)]);
@@ -91,7 +91,7 @@ fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     assert!(!interest.unwant(&home(1), 0));
     assert!(!interest.unwant(&home(1), 0));
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
-    assert!(interest.unwant(&home(1), SHARDS_MAX - 1));
+    assert!(interest.unwant(&home(1), SHARDS_MAX - 1, false));
     assert_eq!(interest.next_batch(Moment(0), ALL).unsubscribe, [home(1)]);
 }
 
@@ -107,7 +107,7 @@ fn a_change_of_mind_before_redis_was_told_costs_nothing() {
 #[test]
 fn a_shard_that_cannot_exist_leaves_nothing_behind() {
     let mut interest = Interest::new(&limits(512));
-    assert!(!interest.want(&home(1), SHARDS_MAX));
+    assert!(!interest.want(&home(1), SHARDS_MAX, false));
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
     assert_eq!((interest.wanted(), interest.entries.len()), (0, 0));
 }
