@@ -265,15 +265,15 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
     fn turn(&mut self, events: usize) -> Turn {
         let began = self.clock.now();
         let has_work = events > 0 || self.shard.is_fanning_out() || self.link.has_mail();
-        let mut is_input = false;
+        let mut clients = 0;
         for index in 0..events {
             if let Some(readiness) = self.poller.take(index) {
-                is_input |= is_of_client(readiness.key);
+                clients += usize::from(is_of_client(readiness.key));
                 self.ready(readiness);
             }
         }
-        if is_input {
-            self.moderation.found(began);
+        if clients > 0 {
+            self.moderation.found(clients, began);
         }
         for _ in 0..self.unread.len() {
             if let Some((id, hung_up)) = self.unread.pop_front() {
