@@ -380,6 +380,13 @@ fn limits_at_odds_with_each_other_are_errors() {
     let errors = bad("TRUNKLINE_SUBSCRIBED_EXPIRE_SECS=10");
     assert_eq!(errors.0[0].name, "TRUNKLINE_SUBSCRIBED_RENEW_SECS");
     assert!(errors.to_string().contains("TRUNKLINE_SUBSCRIBED_EXPIRE_SECS = 10"), "{errors}");
+    for name in ["TRUNKLINE_ANSWER_SECS_MAX", "TRUNKLINE_POSTGRES_RECONNECT_SECS_MAX"] {
+        let errors = bad(&format!("{name}=16"));
+        assert_eq!(errors.0[0].name, name);
+        assert!(errors.to_string().contains("TRUNKLINE_QUESTION_SECS_MAX = 15"), "{errors}");
+    }
+    // Questions wait for Postgres, not for Redis.
+    good("TRUNKLINE_RECONNECT_SECS_MAX=16");
 }
 
 #[test]

@@ -337,7 +337,8 @@ relations! {
     subscriptions_max <= subscription_changes_max: "one must be able to open them all";
     query_secs_max <= question_secs_max: "a client must not give up before its query does";
     question_batch_max <= questions_waiting_max: "a batch is taken from those that wait";
-    reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";
+    answer_secs_max <= question_secs_max: "newcomers hear 503 before their question ends";
+    postgres_reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";
 }
 
 #[cfg(test)]
