@@ -1,5 +1,5 @@
-//! Starts from one and the same environment file that the Node server would use, in each form of
-//! `configuration.md`; a bad file lists every error; no secret is ever shown.
+//! Starts from one and the same environment file that the Node server would use, in each form
+//! that it may have; a bad file lists every error; no secret is ever shown.
 
 #[path = "config/certificates.rs"]
 mod certificates;
@@ -41,7 +41,7 @@ fn warnings(file: &str) -> Vec<String> {
 }
 
 #[test]
-fn nothing_set_in_production_gives_the_defaults_of_the_contract() {
+fn nothing_set_in_production_gives_the_defaults_for_a_real_instance() {
     let config = good("");
     assert_eq!(config.listen, Listen::Tcp("127.0.0.1:4000".parse().unwrap()));
     assert_eq!(config.log_level, Level::Info);
