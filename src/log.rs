@@ -72,7 +72,7 @@ impl Level {
         }
     }
 
-    /// The level of this name, as `LOG_LEVEL` writes it (configuration.md).
+    /// The level of this name, as `LOG_LEVEL` writes it.
     pub fn parse(name: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.name() == name)
     }

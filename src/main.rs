@@ -27,7 +27,7 @@ Commands:
   doctor        look at the kernel, limits, Redis and Postgres; say what to change, why and how
                   --clients N clients that the host is to hold (default 10000)
                   --json      for scripts; exit code 0 fine, 1 to change, 2 broken
-                  --pid N     the server whose limits count (default: the one that runs)
+                  --pid N     the server that is looked at (default: the one that runs)
   version       print the version
   help          print this
 ";
@@ -139,7 +139,7 @@ fn doctor(arguments: &[&str]) -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    let report = doctor::examine(options, config::load_from_process());
+    let report = doctor::run(options);
     print!("{}", if options.json { report.json() } else { report.to_string() });
     ExitCode::from(report.exit_code())
 }

@@ -1,5 +1,5 @@
-//! Starts from one and the same environment file that the Node server would use, in each form of
-//! `configuration.md`; a bad file lists every error; no secret is ever shown.
+//! Starts from one and the same environment file that the Node server would use, in each form
+//! that it may have; a bad file lists every error; no secret is ever shown.
 
 #[path = "config/certificates.rs"]
 mod certificates;
@@ -41,7 +41,7 @@ fn warnings(file: &str) -> Vec<String> {
 }
 
 #[test]
-fn nothing_set_in_production_gives_the_defaults_of_the_contract() {
+fn nothing_set_in_production_gives_the_defaults_for_a_real_instance() {
     let config = good("");
     assert_eq!(config.listen, Listen::Tcp("127.0.0.1:4000".parse().unwrap()));
     assert_eq!(config.log_level, Level::Info);
@@ -380,6 +380,13 @@ fn limits_at_odds_with_each_other_are_errors() {
     let errors = bad("TRUNKLINE_SUBSCRIBED_EXPIRE_SECS=10");
     assert_eq!(errors.0[0].name, "TRUNKLINE_SUBSCRIBED_RENEW_SECS");
     assert!(errors.to_string().contains("TRUNKLINE_SUBSCRIBED_EXPIRE_SECS = 10"), "{errors}");
+    for name in ["TRUNKLINE_ANSWER_SECS_MAX", "TRUNKLINE_POSTGRES_RECONNECT_SECS_MAX"] {
+        let errors = bad(&format!("{name}=16"));
+        assert_eq!(errors.0[0].name, name);
+        assert!(errors.to_string().contains("TRUNKLINE_QUESTION_SECS_MAX = 15"), "{errors}");
+    }
+    // Questions wait for Postgres, not for Redis.
+    good("TRUNKLINE_RECONNECT_SECS_MAX=16");
 }
 
 #[test]

@@ -12,7 +12,13 @@ use support::{PgBouncer, Postgres, Redis, ServerBuilder, World};
 #[track_caller]
 fn examine(builder: ServerBuilder) -> (Option<i32>, Vec<Value>) {
     // The limits of this test are looked at, not those of some other test's server.
-    let pid = std::process::id().to_string();
+    examine_beside(builder, std::process::id())
+}
+
+/// The same with the limits, and the environment if it is a server's, of this process.
+#[track_caller]
+fn examine_beside(builder: ServerBuilder, pid: u32) -> (Option<i32>, Vec<Value>) {
+    let pid = pid.to_string();
     let mut doctor =
         builder.arguments(&["doctor", "--json", "--clients=1", "--pid", &pid]).launch();
     doctor.may_end_badly();
@@ -46,6 +52,22 @@ fn a_fresh_redis_and_mastodons_schema_are_fine_beside_a_running_server() {
     assert_eq!(findings.len(), 16, "{findings:?}");
     let key = world.redis.client().command(&["PTTL", "subscribed:timeline:0"]).integer();
     assert!(key <= 1000, "the key stays for {key} ms");
+}
+
+#[test]
+fn a_server_that_runs_is_judged_by_its_own_environment() {
+    let mut world = World::start();
+    // In the doctor's own environment neither can be reached.
+    let elsewhere = || {
+        let builder = ServerBuilder::new(&world.redis, &world.database);
+        builder.env("REDIS_PORT", 1).env("DB_PORT", 1)
+    };
+    let (beside, alone) = (elsewhere(), elsewhere());
+    let (_, findings) = examine_beside(beside, world.server.process().id());
+    assert_eq!(complaints(&findings), []);
+    let (code, findings) = examine(alone);
+    assert_eq!(complaints(&findings), ["connection"; 2].map(|name| named(name, "broken")));
+    assert_eq!(code, Some(2));
 }
 
 #[test]

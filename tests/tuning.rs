@@ -119,37 +119,183 @@ fn nginx_takes_the_configuration_where_it_is_installed() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Words in backticks.
+/// The pages for people, from the root.
+const PAGES: [&str; 5] = [
+    "README.md",
+    "tuning/README.md",
+    "tuning/promises.md",
+    "tuning/measured.md",
+    "tuning/io_uring.md",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Each page with its path.
+fn pages() -> impl Iterator<Item = (&'static Path, String)> {
+    PAGES.iter().map(|page| {
+        let text = fs::read_to_string(root().join(page));
+        (Path::new(page), text.unwrap_or_else(|error| panic!("{page}: {error}")))
+    })
+}
+
+/// What stands in backticks, blocks of code included.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
 #[test]
 fn whatever_the_pages_name_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = [text("promises.md"), text("README.md"), text("../README.md")].concat();
     let folders = ["tests/", "src/", "scripts/", "benches/", "tuning/"];
     let mut named = 0;
-    for word in quoted(&pages).filter_map(|words| words.split([' ', ':', ',', '\n']).next()) {
-        if folders.iter().any(|folder| word.starts_with(folder)) {
-            assert!(root.join(word).exists(), "{word} is not there");
-            named += 1;
+    for (page, text) in pages() {
+        for word in quoted(&text).flat_map(str::split_whitespace) {
+            let path = word.split([':', ',', ';']).next().unwrap_or_default();
+            if folders.iter().any(|folder| path.starts_with(folder)) {
+                assert!(root().join(path).exists(), "{}: {path} is not there", page.display());
+                named += 1;
+            }
         }
     }
-    assert!(named > 30, "{named}");
-    for link in pages.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let path = link.split('#').next().unwrap_or_default();
-        let is_here = [root.to_path_buf(), tuning("")].iter().any(|at| at.join(path).exists());
-        assert!(link.contains("://") || is_here, "{link} leads nowhere");
+    assert!(named > 100, "{named}");
+}
+
+/// The names under which the headings of a page can be linked to.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let mut anchors = BTreeSet::new();
+    for line in text.lines() {
+        is_code ^= line.starts_with("```");
+        if let Some(title) = line.strip_prefix('#').filter(|_| !is_code) {
+            let title = title.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            anchors.insert(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
     }
+    anchors
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    let mut followed = 0;
+    for (page, text) in pages() {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => root().join(page),
+                path => root().join(page).with_file_name(path),
+            };
+            let link = format!("{}: {link}", page.display());
+            assert!(target.exists(), "{link} leads nowhere");
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(&target).expect("a page");
+                assert!(anchors(&target).contains(anchor), "{link} has no such heading");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 30, "{followed}");
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Every function of the tests and of the unit tests, with the file that it stands in.
+fn functions() -> Vec<(PathBuf, String)> {
+    let mut functions = Vec::new();
+    for path in ["tests", "src"].iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        let text = fs::read_to_string(&path).expect("a source file");
+        for line in text.lines().filter_map(|line| line.trim_start().strip_prefix("fn ")) {
+            let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = line[..end.unwrap_or(line.len())].to_owned();
+            functions.push((path.clone(), name));
+        }
+    }
+    functions
+}
+
+/// Whether the page means this function; `…` stands for what it leaves out.
+fn is_meant(form: &str, name: &str) -> bool {
+    let Some((first, rest)) = form.split_once('…') else { return form == name };
+    let Some(mut name) = name.strip_prefix(first) else { return false };
+    let mut pieces: Vec<&str> = rest.split('…').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        let Some((_, behind)) = name.split_once(piece) else { return false };
+        name = behind;
+    }
+    name.ends_with(last)
+}
+
+/// Names of tests are sentences; metrics and settings are shorter.
+fn is_name_of_a_test(word: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_…".contains(c);
+    let words = word.matches('_').count();
+    let is_long = words >= 4 && !word.starts_with("trunkline_");
+    word.chars().all(is_plain) && (is_long || words >= 1 && word.contains('…'))
+}
+
+#[test]
+fn every_test_that_the_pages_name_is_there() {
+    let functions = functions();
+    let mut named = 0;
+    for (page, text) in pages() {
+        for words in quoted(&text) {
+            let mut file = None;
+            for word in words.split_whitespace() {
+                if let Some(path) = word.strip_suffix(".rs:") {
+                    file = Some(root().join(path).with_extension("rs"));
+                } else if let Some(module) = word.strip_suffix("::…") {
+                    let name = format!("{module}.rs");
+                    let is_there = functions.iter().any(|(path, _)| path.ends_with(&name));
+                    assert!(is_there, "{}: there is no {word}", page.display());
+                } else if is_name_of_a_test(word) {
+                    let is_here = |path: &Path| file.as_deref().is_none_or(|file| file == path);
+                    let mut places = functions.iter().filter(|(path, _)| is_here(path));
+                    let is_there = places.any(|(_, name)| is_meant(word, name));
+                    assert!(is_there, "{}: there is no {word} in {words}", page.display());
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 50, "{named}");
+}
+
+#[test]
+fn names_that_are_cut_short_are_still_told_apart() {
+    for (form, name, expected) in [
+        ("a_thousand…", "a_thousand_readers", true),
+        ("…of_their_own…", "readers_of_their_own_streams", true),
+        ("…_is_interrupted", "nothing_is_lost_however_one_is_interrupted", true),
+        ("a_thousand…", "not_a_thousand", false),
+        ("a_thousand", "a_thousand_readers", false),
+        ("…_is_interrupted", "nothing_is_lost", false),
+    ] {
+        assert_eq!(is_meant(form, name), expected, "{form} {name}");
+    }
+    let text = "# The `first`: HTTP/1.1\n```sh\n# no heading\n```\n";
+    assert_eq!(anchors(text), BTreeSet::from(["the-first-http11".to_owned()]));
 }
 
 #[test]
 fn every_metric_that_the_pages_name_is_served() {
-    let pages = [text("promises.md"), text("README.md"), text("../README.md")].concat();
     let world = World::start();
     let metrics = world.server.get("/metrics").text();
-    let names = quoted(&pages).filter_map(|words| words.split(['{', ' ']).next());
+    let text: String = pages().map(|(_, text)| text).collect();
+    let names = quoted(&text).filter_map(|words| words.split(['{', ' ']).next());
     let names: BTreeSet<&str> = names
         .filter(|name| !name.ends_with('*'))
         .filter(|name| {

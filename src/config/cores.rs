@@ -23,7 +23,8 @@ pub struct CoresConfig {
 /// Whether threads are pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Pin {
-    /// Unless a seccomp filter is active, which may kill the process for trying (configuration.md).
+    /// Unless a seccomp filter is active, which may kill the process for trying, as that of
+    /// Mastodon's own unit does.
     #[default]
     Auto,
     /// Always.

@@ -158,12 +158,16 @@ limits! {
     /// Bytes of a client's WebSocket message. Real ones stay under a hundred; the largest tag fits
     /// many times.
     message_bytes_max: usize = 64 * 1024, 125..=16 * 1024 * 1024;
-    /// Bytes of frames a connection may have waiting, counted in full for each connection.
+    /// Bytes of frames a connection may have waiting, counted in full for each connection. At 4 KB
+    /// an event some 250 of them, more than timelines have in a burst, and 8 seconds of a line of
+    /// 1 Mbit/s. A thousand such clients are at most 1 GiB; whoever is further behind is better
+    /// served by the API.
     outbox_bytes_max: usize = 1024 * 1024, 16 * 1024..=1 << 30;
     /// Frames a connection may have waiting: small events must not hide in a large byte bound.
     outbox_frames_max: usize = 1000, 1..=1_000_000;
     /// Seconds for which the kernel may refuse every byte of a connection before its client counts
-    /// as gone.
+    /// as gone. The kernel's buffers are full by then. Gaps of a mobile network last seconds; were
+    /// it much longer, what waits for those who are gone would add up.
     outbox_blocked_secs_max: Duration = secs(10);
     /// Subscriptions of one connection. The web client holds about ten; a column per hashtag some
     /// dozens.
@@ -175,10 +179,10 @@ limits! {
     /// Bytes of a hashtag as the client wrote it. Mastodon's own names end at some hundred
     /// characters.
     tag_bytes_max: usize = 1024, 64..=64 * 1024;
-    /// Seconds between two pings of a WebSocket; the contract says 30, phones lose NAT entries soon
-    /// after.
+    /// Seconds between two pings of a WebSocket; the Node server's 30, phones lose NAT entries
+    /// soon after.
     ping_interval_secs: Duration = secs(30);
-    /// Seconds between two `:thump` comments of an event stream; the contract says 15.
+    /// Seconds between two `:thump` comments of an event stream; the Node server's 15.
     thump_interval_secs: Duration = secs(15);
     /// Seconds for which a client may acknowledge nothing of what was sent before the kernel gives
     /// it up. Dead readers of event streams, who never say anything themselves, are found by it
@@ -188,6 +192,8 @@ limits! {
     /// 30.
     closing_secs_max: Duration = secs(30);
     /// Seconds a client has to read our last bytes and to close before its socket is closed for it.
+    /// Were it closed at once, what the client still sends would make the kernel throw our last
+    /// bytes away. Two seconds are several round trips of a slow network.
     linger_secs_max: Duration = secs(2);
     /// Seconds an idle keep-alive connection waits for its next request; Node's own
     /// `keepAliveTimeout`.
@@ -199,21 +205,29 @@ limits! {
     /// statement goes on: its answer shows that Postgres is back.
     answer_secs_max: Duration = Duration::from_millis(1500);
     /// Seconds one statement may take in Postgres before it is cancelled and its connection given
-    /// up.
+    /// up. All of them find their rows through an index, in milliseconds: ten seconds mean a lock
+    /// or a server that hangs. Events that must be judged wait as long, with what is behind them.
     query_secs_max: Duration = secs(10);
     /// Seconds for the request to cancel a statement to reach Postgres; the place of its connection
-    /// in the pool is taken meanwhile.
+    /// in the pool is taken meanwhile. It takes a connection and 16 bytes: a server that has not
+    /// had them after two seconds is not there, and the place is worth more.
     cancel_secs_max: Duration = secs(2);
     /// Tokens in one look-up query: a thousand clients arriving together cost a few queries.
     question_batch_max: usize = 512, 1..=16_384;
-    /// Questions of connections waiting for an answer; further clients are told 503 at once.
+    /// Clients of one shard that wait for an answer, and questions that wait in the pool; further
+    /// ones are told 503 at once. In a storm some 15,000 clients a second are answered on two
+    /// processors: whoever is behind four seconds of that does better to come again.
     questions_waiting_max: usize = 65_536, 1..=1 << 24;
     /// Deliveries on their way to one shard. At 4 KB each some 64 MB in the worst case, shared with
     /// its peers.
     mesh_deliveries_max: usize = 16_384, 16..=1 << 24;
-    /// Events of one channel that wait for a verdict; further ones are withheld and counted.
+    /// Events of one channel that wait for a verdict; to make room the oldest are withheld and
+    /// counted. In the ten seconds that a statement may take it is 400 events a second, more than
+    /// public timelines have; at 4 KB each it is 16 MB for a channel.
     verdicts_waiting_max: usize = 4096, 1..=1 << 24;
-    /// Accounts whose custom filters stay cached after their last reader left.
+    /// Accounts whose custom filters stay cached after their last reader left, while another
+    /// connection of the account hears of changes: who opens and closes columns costs no query.
+    /// With twenty keywords each, which few have, these are some 80,000 keywords.
     filters_cached_max: usize = 4096, 0..=1 << 24;
     /// Bytes of one reply of Redis or Postgres. A status is 2 to 6 KB; 64 MB is a mistake or an
     /// attack.
@@ -226,11 +240,15 @@ limits! {
     /// Channels in one `SUBSCRIBE` or one pipeline of `SET`s, so that Redis serves others in
     /// between.
     redis_batch_max: usize = 512, 1..=16_384;
-    /// Seconds between renewals of a `subscribed:` key (redis-and-postgres.md).
+    /// Seconds between renewals of a `subscribed:` key, as the Node server renews them: two may be
+    /// missed before the key expires.
     subscribed_renew_secs: Duration = secs(360);
-    /// Seconds after which a `subscribed:` key expires (redis-and-postgres.md).
+    /// Seconds after which a `subscribed:` key expires, as the Node server sets it: so long Rails
+    /// goes on publishing for a server that ended without a word.
     subscribed_expire_secs: Duration = secs(1080);
-    /// Seconds of silence on a Redis connection before a PING, and again before it counts as lost.
+    /// Seconds of silence on a Redis connection before a PING, and again before it counts as lost:
+    /// a connection that hangs is found within ten seconds (R7), and a Redis that forks to save, or
+    /// works on one slow command, is not taken for dead.
     redis_silence_secs_max: Duration = secs(5);
     /// Seconds for which subscriptions wait for the command connection, which sets their keys, to
     /// stand and to answer. Both usually take a millisecond; what is subscribed without its key
@@ -239,11 +257,15 @@ limits! {
     /// Seconds after a refused key (Redis is out of memory, cannot save, is a replica) until it is
     /// tried again: one command, and all keys once it is taken.
     redis_refused_secs: Duration = secs(2);
-    /// Seconds until a connection to one address of Redis stands, TLS and log-in included.
+    /// Seconds until a connection to one address of Redis stands, TLS and log-in included. Two lost
+    /// packets cost three seconds (the kernel repeats after one and two more); an address where
+    /// nobody answers must not keep us from the next for much longer.
     redis_connect_secs_max: Duration = secs(5);
     /// Seconds for a host name to be looked up: two name servers of five seconds each.
     lookup_secs_max: Duration = secs(10);
-    /// Seconds for one sentinel to answer before the next is asked.
+    /// Seconds for one sentinel to answer before the next is asked. A sentinel answers from memory,
+    /// in milliseconds; in a failover the first in the list is often the one that went down, and
+    /// each second spent on it is a second without events.
     sentinel_secs_max: Duration = secs(2);
     /// Longest pause between two attempts to reach Redis: with connecting itself it heals within a
     /// second (R7).
@@ -255,7 +277,8 @@ limits! {
     /// fail at once. A restart takes less, and clients are told within two seconds (R8).
     postgres_unreachable_secs_max: Duration = Duration::from_millis(1500);
     /// Seconds without an answer of Postgres before it is asked whether it is there, and again
-    /// before it counts as away.
+    /// before it counts as away. Where clients come and go it is hardly ever asked, on a quiet
+    /// server every five seconds: so `/ready` knows within ten although nobody connects.
     postgres_silence_secs_max: Duration = secs(5);
     /// Seconds between two signs of life of a shard. Each wakes two cores: some 100 µs.
     pulse_interval_secs: Duration = secs(1), Duration::from_millis(50)..=secs(3600);
@@ -263,7 +286,8 @@ limits! {
     /// milliseconds whatever its load; seconds mean a defect, or a machine that swaps.
     pulses_missed_max: usize = 5, 2..=3600;
     /// Statements on their way on one Postgres connection, once the pool is full and every
-    /// connection has one.
+    /// connection has one. A few hide the way there and back; more would only stand behind a slow
+    /// statement while another connection becomes free.
     queries_pipelined_max: usize = 4;
 }
 
@@ -313,7 +337,8 @@ relations! {
     subscriptions_max <= subscription_changes_max: "one must be able to open them all";
     query_secs_max <= question_secs_max: "a client must not give up before its query does";
     question_batch_max <= questions_waiting_max: "a batch is taken from those that wait";
-    reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";
+    answer_secs_max <= question_secs_max: "newcomers hear 503 before their question ends";
+    postgres_reconnect_secs_max <= question_secs_max: "a question must outlive a short reconnect";
 }
 
 #[cfg(test)]

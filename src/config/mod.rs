@@ -1,6 +1,6 @@
 //! What we were told: the environment that an existing Mastodon installation already has, read
-//! whole, checked whole, before anything is bound. See `configuration.md` of the contract for every
-//! name.
+//! whole, checked whole, before anything is bound. [`mod@env`] has every name, the README what they
+//! do.
 
 pub mod cores;
 pub mod dotenv;

@@ -7,12 +7,14 @@
 //!                                   └─► machine ─┼─► findings ─► report: text or JSON, exit code
 //!   the server's own client ─► redis    ─────────┤
 //!   the server's own client ─► postgres ─────────┘
+//!   environment: of the server that runs, or our own ─► the configuration that all this is for
 //! ```
 //!
 //! Asking and judging are apart: every judgement is a function of what was read, and tested with
 //! given readings. Nothing is changed, but for one key `subscribed:timeline:0` that Redis keeps for
 //! a second.
 
+mod environment;
 pub mod finding;
 pub mod host;
 mod machine;
@@ -23,10 +25,11 @@ pub mod readings;
 pub mod redis;
 pub mod report;
 
-use crate::config::{Config, ConfigErrors, DriverChoice, Warning};
+use crate::config::{ConfigErrors, DriverChoice};
 use crate::io::cores::Plan;
 use crate::io::driver::Driver;
 
+use self::environment::Loaded;
 use self::finding::{Area, Finding, Subject, Verdict};
 use self::host::{Host, is_server, running_server};
 use self::readings::Kernel;
@@ -45,7 +48,8 @@ pub struct Options {
     pub clients: u64,
     /// JSON instead of text (`--json`).
     pub json: bool,
-    /// The process whose limits count (`--pid`); otherwise the server that runs, if one does.
+    /// The process whose limits count, and, if it is a server, whose environment (`--pid`);
+    /// otherwise those of the server that runs, if one does.
     pub pid: Option<u32>,
 }
 
@@ -86,13 +90,22 @@ impl Options {
     }
 }
 
-/// Looks at everything: the configuration that was read, this host, Redis and Postgres. Waits for
-/// their answers, within the bounds of the configuration.
-pub fn examine(options: Options, loaded: Result<(Config, Vec<Warning>), ConfigErrors>) -> Report {
+/// Looks at everything: the configuration of the server that runs, or else of this process, this
+/// host, Redis and Postgres. Waits for their answers, within the bounds of the configuration.
+pub fn run(options: Options) -> Report {
+    let pid = options.pid.or_else(|| running_server(&Kernel, std::process::id()));
+    let server = pid.filter(|pid| is_server(&Kernel, *pid));
+    let (loaded, whose) = environment::load(&Kernel, server);
+    examine(Options { pid, ..options }, loaded, whose)
+}
+
+/// As [`run`], with the configuration of `whose` environment.
+fn examine(options: Options, loaded: Loaded, whose: Option<Finding>) -> Report {
     let mut findings = configuration(&loaded);
+    findings.extend(whose);
     let config = loaded.ok().map(|(config, _)| config);
     let mut host = Host::new(&Kernel, options.clients, config.as_ref());
-    host.pid = options.pid.or_else(|| running_server(&Kernel, std::process::id()));
+    host.pid = options.pid;
     if let Some(plan) = config.as_ref().and_then(|config| Plan::make(&config.cores).ok()) {
         host.cores = plan.shard_cpus.len() as u64 + 1;
     }
@@ -112,7 +125,7 @@ pub fn examine_host(host: &Host<'_>) -> Vec<Finding> {
     [process::findings(host), network::findings(host), machine::findings(host)].concat()
 }
 
-fn configuration(loaded: &Result<(Config, Vec<Warning>), ConfigErrors>) -> Vec<Finding> {
+fn configuration(loaded: &Loaded) -> Vec<Finding> {
     let why = "the server does not start with a wrong value; a misspelt name has no effect";
     let subject =
         || Subject::new(Area::Configuration, "environment", why).should("no error and no warning");

@@ -26,7 +26,7 @@ pub(super) fn findings(host: &Host<'_>) -> Vec<Finding> {
     ]
 }
 
-/// The web client's first attempt comes within 200 ms after it lost the server (clients.md).
+/// The web client's first attempt comes within 200 ms after it lost the server.
 fn queue(host: &Host<'_>, name: &'static str, path: &str) -> Finding {
     let wanted = (host.clients / 10).clamp(1024, 65_535);
     let subject = Subject::new(

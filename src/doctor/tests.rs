@@ -219,7 +219,7 @@ fn a_wrong_configuration_is_broken_and_the_host_is_looked_at_all_the_same() {
             .into();
     let loaded = crate::config::load(&environment, &crate::config::surroundings::RealSurroundings);
     let options = Options { clients: 1, json: true, pid: Some(std::process::id()) };
-    let report = examine(options, loaded);
+    let report = examine(options, loaded, None);
     assert_eq!(report.exit_code(), 2);
     assert!(report.findings.len() > 10);
     assert!(report.json().contains("PORT") && !report.json().contains("Secret-1"));

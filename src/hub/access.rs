@@ -1,5 +1,5 @@
-//! Feed access: which statuses a subscription may show, decided once when it is made
-//! (streaming-api.md, "Feed access").
+//! Feed access: which statuses a subscription may show by the instance's settings for live feeds
+//! and hashtags, decided once when it is made.
 
 use crate::hub::question::FeedSettings;
 use crate::hub::session::Session;

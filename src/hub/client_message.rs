@@ -1,4 +1,4 @@
-//! What a WebSocket client says: subscribe or unsubscribe (streaming-api.md, "WebSocket messages").
+//! What a WebSocket client says: subscribe or unsubscribe.
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! Every way to lose a client, as one value: what the client is told, whether it should come back,
-//! and the name under which operators count it. Codes: 1001, 1012 and 1013 bring real clients back
-//! (clients.md, rule 5).
+//! and the name under which operators count it. Codes: 1001, 1012 and 1013 bring real clients back;
+//! after 1000 some never return.
 
 use crate::log::Level;
 

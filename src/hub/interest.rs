@@ -16,10 +16,10 @@
 //! when it has been answered. So the answers never need to be matched with requests, only with
 //! channels.
 //!
-//! The keys `subscribed:CHANNEL` tell Rails that it is worth publishing (redis-and-postgres.md).
-//! One is set with the subscription, and again once in each round of `subscribed_renew_secs`: a
-//! cursor goes round the entries at an even pace, so that renewals never come in herds and need no
-//! memory of their own. Keys are left to expire.
+//! The keys `subscribed:CHANNEL` tell Rails that it is worth publishing. One is set with the
+//! subscription, and again once in each round of `subscribed_renew_secs`: a cursor goes round the
+//! entries at an even pace, so that renewals never come in herds and need no memory of their own.
+//! Keys are left to expire.
 
 use std::collections::VecDeque;
 use std::time::Duration;

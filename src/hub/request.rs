@@ -1,5 +1,4 @@
-//! What a request asks for: answered at once, or a question first (streaming-api.md, "HTTP
-//! surface").
+//! What a request asks for: answered at once, or a question first.
 
 use std::borrow::Cow;
 

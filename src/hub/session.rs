@@ -11,8 +11,8 @@ pub struct Session {
     pub token: TokenId,
     /// What the token may read.
     pub scopes: Scopes,
-    /// The role has the permission bit `1 << 20` (view feeds) or the administrator bit decides
-    /// nothing here: only that bit counts (streaming-api.md, "Feed access").
+    /// The role has the permission bit `1 << 20` (view feeds). The administrator bit decides
+    /// nothing here.
     pub views_all_feeds: bool,
     /// `users.chosen_languages`, if it is an array. Boxed twice: eight bytes for the many who have
     /// none.

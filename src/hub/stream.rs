@@ -1,4 +1,4 @@
-//! The one table: stream ↔ path ↔ query ↔ channel ↔ label ↔ scope (streaming-api.md, "SSE paths").
+//! The one table: stream ↔ path ↔ query ↔ channel ↔ label ↔ scope.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Who must not see a filtered event. Reached once per event for all readers, by the control core;
-//! looked up by the shards (streaming-api.md, "Filtering").
+//! looked up by the shards.
 
 use std::sync::Arc;
 

@@ -112,7 +112,7 @@ pub fn descriptors_for_clients(limit: Option<u64>, cores: usize, pool_size: usiz
 }
 
 /// A seccomp filter is active, which may kill the process for pinning threads, raising limits or
-/// locking memory, as that of Mastodon's stock unit does (configuration.md).
+/// locking memory, as that of Mastodon's stock unit does.
 pub fn is_filtered() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));

@@ -23,8 +23,7 @@ use crate::hub::shard::{Sent, Socket};
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// The mode of a Unix socket: whoever may enter its directory may connect (configuration.md,
-/// `SOCKET`).
+/// The mode of a Unix socket: whoever may enter its directory may connect, as with the Node server.
 const UNIX_SOCKET_MODE: u32 = 0o666;
 
 /// The listening sockets of all shards, bound but not yet accepted from.

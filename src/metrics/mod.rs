@@ -2,9 +2,10 @@
 //! struct, without atomics; a snapshot is a clone that travels over the mesh to whichever shard
 //! answers the scrape, and [`render()`] makes the text that Prometheus reads.
 //!
-//! Names, labels and primed zeros of the Node server are kept (`transcripts/http-metrics.txt`), so
-//! that existing dashboards go on; `nodejs_*` is gone with Node. Ours begin with `trunkline_`.
-//! Label values are constants or shard numbers: nothing that a client sends can make a new series.
+//! Names, labels and primed zeros of the Node server are kept (the case `http-metrics` of
+//! `tests/transcripts/`), so that existing dashboards go on; `nodejs_*` is gone with Node. Ours
+//! begin with `trunkline_`. Label values are constants or shard numbers: nothing that a client
+//! sends can make a new series.
 
 mod counters;
 mod latency;

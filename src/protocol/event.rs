@@ -1,5 +1,4 @@
-//! A message of Rails, parsed once: what it is called and what it carries (streaming-api.md,
-//! "Events").
+//! A message of Rails, parsed once: what it is called and what it carries.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -183,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_falsy_name_or_payload_is_no_event() {
-        // ws-payload-forms.txt
+        // The case `ws-payload-forms` of tests/transcripts/.
         for message in ["[]", "5", "\"s\"", "null", "{}", r#"{"payload":{"a":1}}"#] {
             assert_eq!(parse(message).unwrap_err(), Dropped::NoEvent, "{message}");
         }

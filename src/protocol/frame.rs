@@ -157,7 +157,8 @@ impl WebsocketBody {
                 json::escape(payload, &mut rest);
                 rest.extend_from_slice(b"\"}");
             }
-            // A string is one already; numbers and `true` go as they are (ws-payload-forms.txt).
+            // A string is one already; numbers and `true` go as they are (the case
+            // `ws-payload-forms` of tests/transcripts/).
             _ => {
                 rest.extend_from_slice(payload);
                 rest.push(b'}');
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_form_of_payload_is_framed_as_the_node_server_frames_it() {
-        // ws-payload-forms.txt
+        // The case `ws-payload-forms` of tests/transcripts/.
         for (message, expected) in [
             (
                 concat!(
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_event_stream_gets_two_chunks() {
-        // sse-events.txt
+        // The case `sse-events` of tests/transcripts/.
         let chunks = |message| body(message, false).event_stream_chunks(None).unwrap();
         assert_eq!(
             chunks(r#"{"event":"delete","payload":"12345"}"#),

@@ -4,10 +4,10 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_canonical;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// The spelling of `tag` in its channel (streaming-api.md, "SSE paths", `TAG`): NFKC, lowercase,
-/// accented Latin letters without their accents, and nothing but letters, numbers, `_`, `·` and
-/// ZWNJ. May be empty: the Node server subscribes to `timeline:hashtag:` then
-/// (ws-hashtag-normalised.txt).
+/// The spelling of `tag` in its channel, as Rails makes it: NFKC, lowercase, accented Latin letters
+/// without their accents, and nothing but letters, numbers, `_`, `·` and ZWNJ. May be empty: the
+/// Node server subscribes to `timeline:hashtag:` then (the case `ws-hashtag-normalised` of
+/// `tests/transcripts/`).
 pub fn normalise(tag: &str) -> String {
     let composed: String = tag.nfkc().collect();
     composed.to_lowercase().chars().map(without_accent).filter(|&char| is_kept(char)).collect()
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn tags_are_spelled_as_the_node_server_spells_them() {
-        // ws-hashtag-normalised.txt
+        // The case `ws-hashtag-normalised` of tests/transcripts/.
         for (tag, channel) in [
             ("CAFÉ", "cafe"),
             ("ＦＵＬＬ", "full"),

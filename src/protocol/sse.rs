@@ -2,7 +2,7 @@
 //! chunked coding.
 //!
 //! Real clients break on anything but LF, one space after each colon, and `event` and `data` alone
-//! (clients.md).
+//! (`tests/sse_clients.rs` asks them).
 
 use std::io::Write;
 

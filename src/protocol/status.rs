@@ -1,4 +1,4 @@
-//! What the checks of filtered streams read from a status (streaming-api.md, "Filtering").
+//! What the checks of filtered streams (public timelines and hashtags) read from a status.
 
 use std::borrow::Cow;
 

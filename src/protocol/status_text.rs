@@ -1,4 +1,4 @@
-//! The text of a status that keyword filters search (streaming-api.md, "Filtering", point 4).
+//! The text of a status that keyword filters search.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn only_the_text_of_the_html_remains() {
-        // ws-custom-filters.txt
+        // The case `ws-custom-filters` of tests/transcripts/.
         assert_eq!(plain(&["<p>c<b>a</b>t</p>"]), "cat");
         assert_eq!(plain(&["<p>&#99;at &amp; d.g+</p>"]), "cat & d.g+");
         assert_eq!(plain(&["<p><a href=\"cat\">x</a></p>"]), "x");

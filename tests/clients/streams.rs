@@ -1,5 +1,5 @@
 //! What clients are shown: every stream, the channels behind it, and every kind of event on each
-//! channel, as `streaming-api.md` lists them.
+//! channel.
 
 use std::collections::BTreeSet;
 

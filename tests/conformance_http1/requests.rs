@@ -61,7 +61,7 @@ fn rows() -> Vec<Case> {
 }
 
 fn methods() -> Vec<Case> {
-    let rule = "streaming-api.md, HTTP surface";
+    let rule = "methods of the API";
     let to = |method: &str, path: &str, answers| {
         let line = format!("{method} {path} HTTP/1.1");
         request_line(&format!("{method} {path}"), rule, &line, answers)

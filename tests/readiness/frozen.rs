@@ -65,6 +65,7 @@ fn a_control_core_that_hangs_feeds_no_watchdog_and_is_named() {
             .env("WATCHDOG_USEC", "400000")
             .env("TRUNKLINE_QUESTION_SECS_MAX", "1")
             .env("TRUNKLINE_QUERY_SECS_MAX", "1")
+            .env("TRUNKLINE_ANSWER_SECS_MAX", "1")
     });
     await_missing(server, &[]);
     let frozen = Frozen::thread(server, "control");

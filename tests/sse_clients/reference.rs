@@ -1,5 +1,5 @@
 //! A reader of event streams as the standards have it (WHATWG HTML section 9.2.6, RFC 9112 section
-//! 7.1), which insists on more: on what this server promises never to send (clients.md, rule 6).
+//! 7.1), which insists on more: on what this server promises never to send.
 
 /// An event: its name and its data.
 pub type Event = (String, String);

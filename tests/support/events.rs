@@ -1,4 +1,5 @@
-//! A reader of server-sent events that insists on the exact form (clients.md, rule 6).
+//! A reader of server-sent events that insists on the exact form: LF only, one space
+//! after each colon, no field but `event` and `data`, no comment but the two known.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! The accounts of the captures: every value is a function of a user's number
-//! (transcripts/README.md).
+//! The accounts of the captures in `tests/transcripts/`: every value is a function of a user's
+//! number.
 
 use std::ops::RangeInclusive;
 

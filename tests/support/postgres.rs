@@ -1,4 +1,4 @@
-//! A private PostgreSQL with the tables of `redis-and-postgres.md`.
+//! A private PostgreSQL with the tables of `schema.sql`.
 //!
 //! `initdb` runs once for each version of `schema.sql` on a machine; its result is kept as a
 //! template in the temporary directory and copied for each instance.

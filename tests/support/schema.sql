@@ -1,4 +1,4 @@
--- The part of Mastodon's schema that a streaming server reads (redis-and-postgres.md of the contract).
+-- The part of Mastodon's schema that a streaming server reads.
 
 create table accounts (
   id bigint primary key,

@@ -1,5 +1,5 @@
-//! The captures: what was sent to the Node server and what it answered (transcripts/README.md of
-//! the contract).
+//! The captures, `all.jsonl`: what was sent to the Node server and what it answered, in base64,
+//! with notes of what happened around it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -222,7 +222,7 @@ impl Connection {
         let same = match (expected, &unit) {
             (Unit::Answer(expected), Unit::Answer(answer)) => {
                 let mut answer = answer.clone();
-                // Asked for by the contract; the Node server does not send it.
+                // Ours alone: it tells nginx not to buffer.
                 if answer
                     .headers
                     .get("content-type")

@@ -35,8 +35,7 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Rails publishes there only while the key `subscribed:CHANNEL` exists
-    /// (redis-and-postgres.md).
+    /// Rails publishes there only while the key `subscribed:CHANNEL` exists.
     pub fn needs_key(&self) -> bool {
         use Channel::{Direct, Home, List, Notifications};
         matches!(self.channel, Home(_) | Notifications(_) | Direct(_) | List(_))

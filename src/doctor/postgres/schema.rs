@@ -1,4 +1,5 @@
-//! The tables, columns and indexes that the server's statements stand on (redis-and-postgres.md).
+//! The tables, columns and indexes that the server's statements stand on
+//! (`src/io/postgres/sql.rs`), a part of Mastodon's schema (`tests/support/schema.sql`).
 
 /// What a column must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

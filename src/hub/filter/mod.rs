@@ -1,5 +1,5 @@
-//! Custom filters of all accounts that read filtered streams now (streaming-api.md, "Filtering",
-//! point 4).
+//! Custom filters of all accounts that read filtered streams now. They never withhold a status:
+//! what matched is told with it.
 //!
 //! ```text
 //!  text ── fold ──► UTF-16 units ── walk once ──► keywords that occur, with their first place

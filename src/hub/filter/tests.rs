@@ -49,7 +49,7 @@ fn match_of(keywords: &[(&str, bool)], text: &str) -> Option<String> {
     annotations.get(&READER).map(|annotation| matched(annotation)[0].1.clone())
 }
 
-/// The two filters of ws-custom-filters.txt.
+/// The two filters of the case `ws-custom-filters` of tests/transcripts/.
 fn captured_filters() -> Vec<CustomFilter> {
     let warn = CustomFilter {
         title: "Warn me".into(),

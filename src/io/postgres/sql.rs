@@ -1,7 +1,7 @@
 //! The SQL of every question. Each statement casts its columns to the types that `answer.rs` reads,
 //! is planned anew each time (unnamed, with its parameters known) and finds its rows through the
-//! indexes that redis-and-postgres.md lists; `tests/postgres_client.rs` explains each and refuses
-//! sequential scans.
+//! indexes of Mastodon's schema (`tests/support/schema.sql`); `tests/postgres_client.rs` explains
+//! each and refuses sequential scans.
 
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ where var in ('local_live_feed_access', 'remote_live_feed_access',
               'local_topic_feed_access', 'remote_topic_feed_access')";
 
 /// `$1`: author and mentioned; `$2`: author. Each branch has an index of its own.
-/// `mutes.expires_at` is not looked at (transcripts/ws-blocks.txt: Rails removes expired mutes).
+/// `mutes.expires_at` is not looked at: Rails removes expired mutes (the case `ws-blocks` of
+/// `tests/transcripts/`).
 pub const BLOCKS_AND_MUTES: &str = "\
 select account_id::int8 from blocks where target_account_id = any($1)
 union all

@@ -1,4 +1,6 @@
-//! Where a request carries its access token (streaming-api.md, Authentication).
+//! Where a request carries its access token: of the `Authorization` header, the query and the
+//! WebSocket protocol the first counts, as with the Node server (`http-auth-…` in
+//! `tests/transcripts/`).
 
 use std::borrow::Cow;
 

@@ -1,5 +1,4 @@
-//! HTTP/1.1 as far as a streaming server needs it: request heads in, answers out
-//! (streaming-api.md).
+//! HTTP/1.1 as far as a streaming server needs it: request heads in, answers out.
 //!
 //! There are no request bodies, so there is nothing to frame but heads. What two readers could
 //! understand differently is refused and the connection closed (RFC 9112 section 11.2).

@@ -28,8 +28,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether a flag is set: present and not one of the spellings of "no" (streaming-api.md, SSE
-    /// paths).
+    /// Whether a flag is set: present and not one of the spellings of "no" that the Node server
+    /// knows.
     pub fn flag(&self, name: &str) -> bool {
         self.first(name).is_some_and(|value| {
             !matches!(&*value, "" | "0" | "f" | "F" | "false" | "FALSE" | "off" | "OFF")

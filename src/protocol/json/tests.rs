@@ -11,7 +11,7 @@ fn rewritten(text: &str) -> String {
 
 #[test]
 fn numbers_look_as_javascript_prints_them_but_integers_stay_exact() {
-    // ws-payload-forms.txt, except for the two integers beyond 2^53.
+    // The case `ws-payload-forms` of tests/transcripts/, but for the two integers beyond 2^53.
     assert_eq!(
         rewritten("[1.0,1e5,1E400,-0,0.1e-7,12345678901234567890,9007199254740993,1.50]"),
         "[1,100000,null,0,1e-8,12345678901234567890,9007199254740993,1.5]"
