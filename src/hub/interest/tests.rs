@@ -91,7 +91,7 @@ fn a_channel_is_subscribed_once_however_many_shards_want_it() {
     assert!(!interest.unwant(&home(1), 0));
     assert!(!interest.unwant(&home(1), 0));
     assert!(interest.next_batch(Moment(0), ALL).is_empty());
-    assert!(interest.unwant(&home(1), SHARDS_MAX - 1, false));
+    assert!(interest.unwant(&home(1), SHARDS_MAX - 1));
     assert_eq!(interest.next_batch(Moment(0), ALL).unsubscribe, [home(1)]);
 }
 
