@@ -76,6 +76,7 @@ const NAMES: &[&str] = &[
     "transport",
     "stream",
     "steps",
+    "settle-secs",
     "idle-secs",
     "rate",
     "outstanding",

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use crate::load::crew::THREAD_NAME;
 use crate::load::crowd::Every;
 use crate::load::ground::Ground;
 use crate::load::measure::Sample;
@@ -48,13 +47,12 @@ pub fn run(options: Options) -> Result<Report, String> {
         let text = "% of one processor that the server used meanwhile";
         ground.report.figure("storm_cpu_percent", used, text);
     }
-    let busiest = own.busiest(THREAD_NAME) * 100.0;
-    let text = "% of the time the tool's busiest thread worked";
-    ground.report.figure("storm_tool_busiest_thread_percent", busiest, text);
+    ground.judge_tool(&[own], "storm");
     ground.report.latencies.push(("handshake in the storm".to_owned(), tally.handshake.clone()));
     ground.judge(&tally);
 
-    ground.warm_up(clients)?;
+    let tally = ground.warm_up(clients)?;
+    ground.judge(&tally);
     let served = ground.crew.standing().served as f64;
     ground.report.figure("served_after", served, "clients that receive again");
     Ok(ground.report)
