@@ -1,6 +1,7 @@
 //! Everybody leaves and comes back at once, as after a restart of a proxy: how long until all are
 //! served again?
 
+use std::fs;
 use std::time::Instant;
 
 use crate::load::crowd::Every;
@@ -55,5 +56,25 @@ pub fn run(options: Options) -> Result<Report, String> {
     ground.judge(&tally);
     let served = ground.crew.standing().served as f64;
     ground.report.figure("served_after", served, "clients that receive again");
+    judge_database(&mut ground)?;
     Ok(ground.report)
+}
+
+/// How many connections Postgres had at most, which somebody else has counted during the run.
+fn judge_database(ground: &mut Ground) -> Result<(), String> {
+    let Some(path) = ground.options.text("database-seen") else { return Ok(()) };
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let pool: u32 = ground.options.number("db-pool", 10)?;
+    let report = &mut ground.report;
+    let Ok(most) = text.trim().parse::<u32>() else {
+        report.problems.push("nobody has counted the connections of Postgres".to_owned());
+        return Ok(());
+    };
+    let text = "connections that Postgres had at most";
+    report.figure("postgres_connections_most", most.into(), text);
+    report.figure("db_pool", pool.into(), "connections that it may have (DB_POOL)");
+    if most > pool {
+        report.problems.push(format!("Postgres had {most} connections, DB_POOL is {pool}"));
+    }
+    Ok(())
 }
