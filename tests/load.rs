@@ -50,7 +50,11 @@ fn every_scenario_runs_to_its_end_and_finds_every_delivery() {
     let pid = world.server.process().id().to_string();
     let pid = pid.as_str();
 
-    let hold = report(&world, "hold", &["--pid", pid, "--steps", "20,40,60", "--idle-secs", "0.1"]);
+    let hold = report(
+        &world,
+        "hold",
+        &["--pid", pid, "--steps", "20,40,60", "--settle-secs", "0.1", "--idle-secs", "0.1"],
+    );
     assert_eq!(hold["slopes"][0]["points"].as_array().unwrap().len(), 3);
 
     let both = ["--clients", CLIENTS, "--transport", "both"];

@@ -106,6 +106,11 @@ impl Crew {
         self.tell(|| Order::Stall(every));
     }
 
+    /// These read again.
+    pub fn resume(&self, every: Every) {
+        self.tell(|| Order::Resume(every));
+    }
+
     /// Lets the first thread publish; the publisher comes back when its job is done.
     pub fn publish(&self, publisher: Publisher) -> Receiver<io::Result<Box<Publisher>>> {
         let (back, result) = bounded(1);

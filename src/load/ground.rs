@@ -157,11 +157,12 @@ impl Ground {
     }
 
     /// Publishes until every open client has received something: afterwards each is really
-    /// subscribed, and knows the sequence number to come.
+    /// subscribed, and knows the sequence number to come. Returns what was counted meanwhile and
+    /// before.
     ///
     /// # Errors
     /// Somebody receives nothing.
-    pub fn warm_up(&mut self, clients: u32) -> Result<(), String> {
+    pub fn warm_up(&mut self, clients: u32) -> Result<Tally, String> {
         let channels = self.channels(clients);
         for round in 0..5 {
             let count = channels.len() as u64;
@@ -171,8 +172,7 @@ impl Ground {
             self.await_served(1_000_000_000 * (round + 1));
             let standing = self.crew.standing();
             if standing.served >= standing.open {
-                self.crew.count();
-                return Ok(());
+                return Ok(self.crew.count());
             }
         }
         let standing = self.crew.standing();
@@ -311,6 +311,7 @@ impl Ground {
     /// Checks that no open client lacks anything, and reports what went wrong in these counts.
     pub fn judge(&mut self, tally: &Tally) {
         let lacking = self.crew.check(self.sequences());
+        self.report.deliveries += tally.deliveries;
         let problems = &mut self.report.problems;
         let counts = [
             (lacking.statuses, "statuses did not arrive by the end"),
@@ -329,21 +330,16 @@ impl Ground {
         }
     }
 
-    /// Says so where the tool was saturated.
-    pub fn judge_tool(&mut self, own: &Spent, what: &str) {
-        let busiest = own.busiest(THREAD_NAME);
+    /// Says so where the tool was saturated in a part of the run. `own` is what it spent, each time
+    /// that this part came: the fullest time counts, because the others would hide it.
+    pub fn judge_tool(&mut self, own: &[Spent], what: &str) {
+        let busiest = own.iter().map(|spent| spent.busiest(THREAD_NAME)).fold(0.0, f64::max);
         self.report.figure(
             &format!("{}_tool_busiest_thread_percent", what.replace(' ', "_")),
             busiest * 100.0,
             &format!("{what}: % of the time the tool's busiest thread worked"),
         );
-        if busiest > SATURATED {
-            self.report.no_verdict.push(format!(
-                "{what}: a thread of the tool worked {:.0} % of the time, latencies and rates are \
-                 the tool's (processor time is not)",
-                busiest * 100.0
-            ));
-        }
+        self.report.no_verdict.extend(saturation(busiest, what));
     }
 
     /// Reports processor time for `count` of something, by thread of the server.
@@ -363,5 +359,27 @@ impl Ground {
                 self.report.figure(&key, micros(*nanos), &format!("  of this, thread {name}"));
             }
         }
+    }
+}
+
+/// Why there is no verdict where a thread of the tool worked for this part of the time.
+fn saturation(busiest: f64, what: &str) -> Option<String> {
+    let percent = busiest * 100.0;
+    (busiest > SATURATED).then(|| {
+        format!(
+            "{what}: a thread of the tool worked {percent:.0} % of the time, the tool was the \
+             bottleneck"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saturated_tool_allows_no_verdict() {
+        assert_eq!(saturation(0.89, "storm"), None);
+        assert!(saturation(0.97, "storm").is_some_and(|reason| reason.contains("storm: a thread")));
     }
 }

@@ -77,6 +77,10 @@ pub fn run(words: &[&str]) -> Outcome {
             }
         };
     }
+    if !scenario::NAMES.contains(scenario) {
+        eprintln!("there is no scenario {scenario}\n\n{USAGE}");
+        return Outcome::Usage;
+    }
     match scenario::run(scenario, options.clone()).and_then(|report| publish(&report, &options)) {
         Ok(true) => Outcome::Fine,
         Ok(false) => Outcome::Wrong,

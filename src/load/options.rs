@@ -11,14 +11,23 @@ use super::target::Target;
 pub const USAGE: &str = "\
 Usage: trunkline load SCENARIO [OPTIONS]
 
-Scenarios:
+Statuses are invented and really published to Redis: never use it with an instance that people use.
+
+Scenarios, and what they do unless told otherwise:
   hold     open ever more idle connections: memory and processor time of each
+           (user; needs --pid)
   fanout   one stream, many readers: processor time and latency of a delivery
+           (public; 10000 clients, 1 event a second, 20 s)
   home     a stream for each client, events for one at a time
+           (user; 10000 clients, 1000 events a second, 20 s; with --outstanding 200000 events)
   storm    everybody leaves and comes back at once
+           (user; 15000 clients, 2000 handshakes at a time, no bound on attempts a second)
   slow     some readers stop reading: do the others notice?
+           (public; 200 clients, 120 events a second, twice 25 s: without and with slow ones)
   soak     clients come and go while events flow: does anything grow?
+           (user,public; 2000 clients on both transports, 200 events a second, 60 s)
   stop     the server is told to stop: are clients sent away evenly, and does it end in time?
+           (user; 10000 clients on both transports; needs --pid, exactly one)
   plot     --plot FILE REPORT...: latencies of runs, from their JSON reports
 
 Where:
@@ -31,21 +40,25 @@ Where:
   --accounts N         so many accounts (default 20000)
   --account-file FILE  a token and an account id on each line, instead of the three above
 
-What:
+What (defaults that differ stand with the scenarios):
   --clients N          connections (default 10000)
   --transport KIND     websocket (default), sse or both
   --stream NAMES       user, public, public:local, public:remote, hashtag:TAG; separated by commas
   --steps N,N,...      hold: connections at each step (default 2000,6000,10000,14000,18000)
-  --idle-secs S        hold: how long each step is watched (default 10)
-  --rate R             events a second (default 1 for fanout, 1000 for home)
+  --settle-secs S      hold: how long each step is left alone first (default 17: longer than the
+                       server's deadlines for a request)
+  --idle-secs S        hold: how long each step is watched (default 30: whole keep-alive periods)
+  --rate R             events a second
   --outstanding N      home: no rate, but so many deliveries on their way at a time
-  --events N           how many events
-  --secs S             how long (default 20; soak 60); stop: TRUNKLINE_DRAIN_SECS of the server
+  --events N           how many events (default: rate times seconds)
+  --secs S             how long; stop: TRUNKLINE_DRAIN_SECS of the server (default 10)
   --keyword WORD       put this word into every text, for readers who filter it
   --churn R            soak: connections that leave and come back a second (default 10)
   --slow N             slow: how many readers stop (default one in 100)
-  --connect-rate R     connection attempts a second (default 2000; storm: no bound)
-  --in-flight N        handshakes at a time (default 200; storm 2000)
+  --connect-rate R     connection attempts a second (default 2000)
+  --in-flight N        handshakes at a time (default 200)
+  --database-seen FILE storm: holds how many connections Postgres had at most (scripts/load-storm)
+  --db-pool N          storm: and how many it may have (default 10)
   --threads N          threads of clients (default 1)
   --bare               the server is the bare program of benches/floor.rs
 
@@ -53,6 +66,9 @@ Reports:
   --name NAME          what the run is called in reports and plots
   --json FILE          the report for programs
   --plot FILE          latencies as an SVG picture
+
+Exit codes: 0 all as it should be, 1 something was wrong or could not be carried out (the report or
+standard error says what), 64 the command line is wrong.
 ";
 
 /// The options, as given.
@@ -76,6 +92,7 @@ const NAMES: &[&str] = &[
     "transport",
     "stream",
     "steps",
+    "settle-secs",
     "idle-secs",
     "rate",
     "outstanding",
@@ -86,6 +103,8 @@ const NAMES: &[&str] = &[
     "slow",
     "connect-rate",
     "in-flight",
+    "database-seen",
+    "db-pool",
     "threads",
     "name",
     "json",
@@ -238,7 +257,7 @@ impl Options {
 
     /// For the report: everything that was given, but no addresses with passwords.
     pub fn shown(&self) -> Vec<(String, String)> {
-        let secret = ["redis", "tokens", "json", "plot", "name", "pid"];
+        let secret = ["redis", "tokens", "json", "plot", "name", "pid", "database-seen"];
         let shown = self.given.iter().filter(|(name, _)| !secret.contains(&name.as_str()));
         shown.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
@@ -258,6 +277,16 @@ mod tests {
         assert!(Options::parse(&["--cleints", "7"]).is_err());
         assert!(Options::parse(&["--clients"]).is_err());
         assert!(options.number::<u32>("json", 1).is_err());
+    }
+
+    #[test]
+    fn the_usage_tells_every_option_and_every_scenario() {
+        for name in NAMES.iter().chain(FLAGS) {
+            assert!(USAGE.contains(&format!("\n  --{name} ")), "{name}");
+        }
+        for scenario in crate::load::scenario::NAMES {
+            assert!(USAGE.contains(&format!("\n  {scenario} ")), "{scenario}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Report {
     pub name: String,
     /// What was asked for.
     pub settings: Vec<(String, String)>,
+    /// Deliveries that were looked at: without any, there is nothing to say of them.
+    pub deliveries: u64,
     /// What was found.
     pub figures: Vec<Figure>,
     /// Latencies: what was measured, in nanoseconds.
@@ -107,7 +109,11 @@ impl Report {
             let _ = writeln!(out, "  WRONG: {problem}");
         }
         if self.problems.is_empty() {
-            let _ = writeln!(out, "  every delivery once, in order and intact");
+            let words = match self.deliveries {
+                0 => "nothing was delivered, and nothing went wrong",
+                _ => "every delivery once, in order and intact",
+            };
+            let _ = writeln!(out, "  {words}");
         }
         out
     }
@@ -130,6 +136,8 @@ impl Report {
                 "title": title,
                 "count": histogram.len(),
                 "mean_nanos": histogram.mean(),
+                "p50_nanos": histogram.value_at_percentile(50.0),
+                "p99_nanos": histogram.value_at_percentile(99.0),
                 "max_nanos": histogram.max(),
                 "percentiles_nanos": points,
             })
@@ -142,6 +150,7 @@ impl Report {
                 "unit": slope.unit,
                 "points": slope.points,
                 "slope": line.map(|line| line.slope),
+                "offset": line.map(|line| line.offset),
                 "r_squared": line.map(|line| line.r_squared),
             })
         });
@@ -152,6 +161,7 @@ impl Report {
             "figures": Value::Object(figures.collect()),
             "latencies": latencies.collect::<Vec<Value>>(),
             "slopes": slopes.collect::<Vec<Value>>(),
+            "deliveries": self.deliveries,
             "problems": self.problems,
             "no_verdict": self.no_verdict,
         })
@@ -212,7 +222,14 @@ mod tests {
         report.latencies.push(("delivery".to_owned(), latency));
         let text = report.text();
         assert!(text.contains("9.50") && text.contains("R² 1.0000") && text.contains("990."));
+        assert!(text.ends_with("  nothing was delivered, and nothing went wrong\n"), "{text}");
+        report.deliveries = 1;
+        assert!(report.text().ends_with("  every delivery once, in order and intact\n"));
         let json = report.json();
+        assert_eq!(
+            json["latencies"][0]["p50_nanos"].as_u64().map(|nanos| nanos / 5_000_000),
+            Some(100)
+        );
         assert_eq!(json["figures"]["cpu_per_delivery_micros"], 9.5);
         assert_eq!(json["slopes"][0]["slope"], 10.0);
         let points = json["latencies"][0]["percentiles_nanos"].as_array().unwrap();

@@ -23,10 +23,10 @@ pub(super) struct Partial(pub(super) Vec<u8>);
 /// Where a client is.
 ///
 /// ```text
-///  Absent ─► Queued ─► Connecting ─► Asking ─► Open ─► Stalled (reads no more)
-///    ▲          ▲          │            │       │         │
-///    │          └── a second later ─────┘       │         │
-///    └──────────────────────────────────────────┴─────────┘
+///  Absent ─► Queued ─► Connecting ─► Asking ─► Open ◄─► Stalled (reads no more)
+///    ▲          ▲          │            │       │          │
+///    │          └── a second later ─────┘       │          │
+///    └──────────────────────────────────────────┴──────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {

@@ -179,6 +179,10 @@ impl Crowd {
                     }
                 }
             }),
+            Order::Resume(every) => {
+                let mut scratch = vec![0; SCRATCH_BYTES];
+                self.each(every, |crowd, place| crowd.resume(place, &mut scratch));
+            }
             Order::Publish(publisher, back) => {
                 let delivered = self.gauges.delivered.load(Ordering::Relaxed);
                 let progress = (nanos(), delivered);

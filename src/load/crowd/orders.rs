@@ -20,6 +20,8 @@ pub enum Order {
     Return(Every, Pace),
     /// These read no more.
     Stall(Every),
+    /// These read again.
+    Resume(Every),
     /// Run the publisher's job in this thread.
     Publish(Box<Publisher>, Sender<io::Result<Box<Publisher>>>),
     /// Give the counts and begin new ones.

@@ -14,6 +14,9 @@ use crate::load::inbound::{self, Chunks, Frame, Unusable};
 use crate::load::plan::Transport;
 use crate::load::verify::{UNSEEN, Wrong};
 
+/// The receive buffer of a client that reads again.
+const RESUMED_BYTES: usize = 1 << 20;
+
 impl Crowd {
     /// Something has happened to a client's socket.
     pub(super) fn ready(&mut self, readiness: Readiness, scratch: &mut [u8]) {
@@ -32,6 +35,21 @@ impl Crowd {
             }
             State::Stalled if readiness.hung_up => self.lose(place, "stalled"),
             _ => {}
+        }
+    }
+
+    /// A client that had stopped reading reads again: at once, because the kernel tells only once
+    /// that there is something.
+    pub(super) fn resume(&mut self, place: usize, scratch: &mut [u8]) {
+        if let Some(client) = self.clients.get_mut(place)
+            && client.state == State::Stalled
+        {
+            client.state = State::Open;
+            if let Some(socket) = &client.socket {
+                // Through the few bytes of before, megabytes would take long.
+                let _ = sockopt::set_socket_recv_buffer_size(socket, RESUMED_BYTES);
+            }
+            self.read(place, true, scratch);
         }
     }
 

@@ -12,7 +12,10 @@ use super::ground::{Ground, Phase};
 use super::options::Options;
 use super::report::Report;
 
-/// Runs a scenario.
+/// The names of the scenarios.
+pub const NAMES: [&str; 7] = ["hold", "fanout", "home", "storm", "slow", "soak", "stop"];
+
+/// Runs a scenario, one of [`NAMES`].
 ///
 /// # Errors
 /// It could not be carried out: options, server, Redis.
@@ -44,7 +47,7 @@ fn report_phase(ground: &mut Ground, phase: Phase, what: &str) {
         let text = "µs of this tool's CPU per delivery";
         ground.report.figure(&format!("{key}_tool_cpu_per_delivery_micros"), micros, text);
     }
-    ground.judge_tool(&phase.own, what);
+    ground.judge_tool(&[phase.own], what);
     ground.judge(&phase.tally);
     ground.report.latencies.push((what.to_owned(), phase.tally.latency));
 }

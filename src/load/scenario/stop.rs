@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::load::clock::nanos;
 use crate::load::ground::Ground;
-use crate::load::measure::has_ended;
+use crate::load::measure::{Sample, has_ended};
 use crate::load::options::Options;
 use crate::load::report::Report;
 
@@ -30,10 +30,10 @@ pub fn run(mut options: Options) -> Result<Report, String> {
     let server = Pid::from_raw(pid).ok_or("stop needs --pid: who is to be told")?;
     let pace = ground.pace(2000.0, 200)?;
     ground.connect_up_to(0, clients, pace)?;
-    ground.warm_up(clients)?;
-    ground.crew.count();
+    let tally = ground.warm_up(clients)?;
+    ground.judge(&tally);
 
-    let start = nanos();
+    let (own, start) = (Sample::own(), nanos());
     kill_process(server, Signal::TERM).map_err(|error| format!("--pid {pid}: {error}"))?;
     let mut looks = vec![(start, 0)];
     let ended_at = loop {
@@ -47,10 +47,12 @@ pub fn run(mut options: Options) -> Result<Report, String> {
             return Err(format!("the server is still there {PATIENCE_SECS} s after the window"));
         }
     };
+    let own = Sample::own().since(&own);
     // What has arrived at the tool by then is read.
     ground.pass(1.0);
     let tally = ground.crew.count();
 
+    ground.judge_tool(&[own], "stop");
     let average = f64::from(clients) / window;
     let most = most_in_a_second(&looks) as f64;
     let secs = (ended_at - start) as f64 / 1e9;

@@ -1,9 +1,9 @@
 //! Everybody leaves and comes back at once, as after a restart of a proxy: how long until all are
 //! served again?
 
+use std::fs;
 use std::time::Instant;
 
-use crate::load::crew::THREAD_NAME;
 use crate::load::crowd::Every;
 use crate::load::ground::Ground;
 use crate::load::measure::Sample;
@@ -48,14 +48,33 @@ pub fn run(options: Options) -> Result<Report, String> {
         let text = "% of one processor that the server used meanwhile";
         ground.report.figure("storm_cpu_percent", used, text);
     }
-    let busiest = own.busiest(THREAD_NAME) * 100.0;
-    let text = "% of the time the tool's busiest thread worked";
-    ground.report.figure("storm_tool_busiest_thread_percent", busiest, text);
+    ground.judge_tool(&[own], "storm");
     ground.report.latencies.push(("handshake in the storm".to_owned(), tally.handshake.clone()));
     ground.judge(&tally);
 
-    ground.warm_up(clients)?;
+    let tally = ground.warm_up(clients)?;
+    ground.judge(&tally);
     let served = ground.crew.standing().served as f64;
     ground.report.figure("served_after", served, "clients that receive again");
+    judge_database(&mut ground)?;
     Ok(ground.report)
+}
+
+/// How many connections Postgres had at most, which somebody else has counted during the run.
+fn judge_database(ground: &mut Ground) -> Result<(), String> {
+    let Some(path) = ground.options.text("database-seen") else { return Ok(()) };
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let pool: u32 = ground.options.number("db-pool", 10)?;
+    let report = &mut ground.report;
+    let Ok(most) = text.trim().parse::<u32>() else {
+        report.problems.push("nobody has counted the connections of Postgres".to_owned());
+        return Ok(());
+    };
+    let text = "connections that Postgres had at most";
+    report.figure("postgres_connections_most", most.into(), text);
+    report.figure("db_pool", pool.into(), "connections that it may have (DB_POOL)");
+    if most > pool {
+        report.problems.push(format!("Postgres had {most} connections, DB_POOL is {pool}"));
+    }
+    Ok(())
 }
