@@ -81,13 +81,15 @@ impl Deadlines {
     }
 }
 
-/// How many parts a keep-alive period has. A part is touched at once, so fewer parts wake an idle
-/// core less often.
-const PARTS: u32 = 128;
+/// How long the parts of a keep-alive period are at most. A part is touched at once, so longer ones
+/// wake an idle core less often; what one part has to send must not keep events waiting.
+const PART_MAX: Duration = Duration::from_millis(250);
 
 /// Touches every slot once per period, spread evenly.
 pub struct Sweep {
     part: Duration,
+    /// In a period; a power of two.
+    parts: u32,
     next: Moment,
     /// Counts the parts touched since the start.
     count: u32,
@@ -96,7 +98,9 @@ pub struct Sweep {
 impl Sweep {
     /// A sweep that begins now.
     pub fn new(period: Duration, now: Moment) -> Sweep {
-        Sweep { part: period / PARTS, next: now, count: 0 }
+        let parts = period.as_nanos().div_ceil(PART_MAX.as_nanos()).clamp(1, 1 << 16) as u32;
+        let parts = parts.next_power_of_two();
+        Sweep { part: period / parts, parts, next: now, count: 0 }
     }
 
     /// If a part is due: its slots.
@@ -109,9 +113,10 @@ impl Sweep {
             self.next = now;
         }
         // Reversed bits: neighbours in the slab are far apart in the period.
-        let part = (self.count % PARTS).reverse_bits() >> (u32::BITS - PARTS.ilog2());
+        let reversed = u64::from((self.count % self.parts).reverse_bits());
+        let part = (reversed >> (u32::BITS - self.parts.ilog2())) as u32;
         self.count = self.count.wrapping_add(1);
-        Some((part..capacity).step_by(PARTS as usize))
+        Some((part..capacity).step_by(self.parts as usize))
     }
 
     /// When the next part is due.
@@ -126,18 +131,21 @@ mod tests {
 
     #[test]
     fn a_sweep_touches_every_slot_once_per_period() {
-        let mut sweep = Sweep::new(Duration::from_secs(30), Moment(0));
-        let mut touched = vec![0; 1000];
-        let mut now = Moment(0);
-        for _ in 0..PARTS {
-            for slot in sweep.due(now, 1000).unwrap() {
-                touched[slot as usize] += 1;
+        for millis in [1, 250, 2000, 15_000, 30_000, 86_400_000] {
+            let period = Duration::from_millis(millis);
+            let mut sweep = Sweep::new(period, Moment(0));
+            let mut touched = vec![0; 1000];
+            let mut now = Moment(0);
+            for _ in 0..sweep.parts {
+                let slots: Vec<u32> = sweep.due(now, 1000).unwrap().collect();
+                assert!(slots.len() <= 1000_usize.div_ceil(sweep.parts as usize), "spread evenly");
+                slots.iter().for_each(|slot| touched[*slot as usize] += 1);
+                assert!(sweep.due(now, 1000).is_none());
+                now = sweep.next();
             }
-            assert!(sweep.due(now, 1000).is_none());
-            now = sweep.next();
+            assert!(touched.iter().all(|count| *count == 1));
+            assert!(period - now.since(Moment(0)) < Duration::from_millis(1), "{millis} ms");
         }
-        assert!(touched.iter().all(|count| *count == 1));
-        assert_eq!(now.since(Moment(0)), Duration::from_secs(30));
     }
 
     #[test]

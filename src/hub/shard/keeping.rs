@@ -49,8 +49,11 @@ impl<S: Socket> Shard<S> {
         if self.slots.len() == 0 {
             return Some(self.next_pulse);
         }
-        let regular = self.pings.next().min(self.thumps.next()).min(self.next_pulse);
-        Some(self.deadlines.next().map_or(regular, |deadline| deadline.min(regular)))
+        let clients = self.metrics.clients;
+        let pings = (clients.websocket > 0).then(|| self.pings.next());
+        let thumps = (clients.eventsource > 0).then(|| self.thumps.next());
+        let deadline = self.deadlines.next();
+        pings.into_iter().chain(thumps).chain(deadline).chain([self.next_pulse]).min()
     }
 
     fn keep_websocket_alive(&mut self, slot: u32, now: Moment) {
