@@ -92,7 +92,8 @@ impl AsFd for Poller {
     }
 }
 
-/// Waits until one of two descriptors is readable, `timeout` is over, or a signal came.
+/// Waits until one of two descriptors is readable, `timeout` is over, or a signal came. True if the
+/// second one is readable.
 ///
 /// # Errors
 /// The kernel refuses to wait.
@@ -100,11 +101,12 @@ pub fn wait_for_either(
     one: BorrowedFd<'_>,
     other: Option<BorrowedFd<'_>>,
     timeout: Duration,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let watched = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
     let mut both = [watched(one), watched(other.unwrap_or(one))];
     match poll(&mut both, Some(&timespec(timeout))) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) => Ok(other.is_some() && both[1].revents().contains(PollFlags::IN)),
+        Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -113,5 +115,29 @@ fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::bell::Bell;
+
+    #[test]
+    fn whoever_waits_for_either_hears_whether_it_was_the_second() {
+        let (one, other) = (Bell::new().unwrap(), Bell::new().unwrap());
+        let rung = |bell: &Bell| {
+            assert!(bell.may_sleep(|| false));
+            bell.ring();
+        };
+        let wait = || wait_for_either(one.as_fd(), Some(other.as_fd()), Duration::ZERO).unwrap();
+        one.clear();
+        other.clear();
+        assert!(!wait());
+        rung(&one);
+        assert!(!wait());
+        rung(&other);
+        assert!(wait());
+        assert!(!wait_for_either(other.as_fd(), None, Duration::ZERO).unwrap());
     }
 }

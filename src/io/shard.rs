@@ -57,6 +57,15 @@ pub struct ShardCore<S = ClientSocket> {
     ending: bool,
 }
 
+/// What ended a wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Woken {
+    /// So many events of the poller.
+    pub events: usize,
+    /// There is something in the other epoll instance.
+    pub by_companion: bool,
+}
+
 impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
     /// Puts a shard into its surroundings.
     pub fn new(
@@ -90,12 +99,6 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         self.poller.add_level(companion, COMPANION_KEY)
     }
 
-    /// Is something ready in the other epoll instance, going by the first `events` events?
-    pub fn is_companion_ready(&self, events: usize) -> bool {
-        let mut ready = (0..events).filter_map(|index| self.poller.take(index));
-        ready.any(|readiness| readiness.key == COMPANION_KEY)
-    }
-
     /// [`Core::wait`] for a core that has `companion` beside it, as [`ShardCore::accompany`] says.
     ///
     /// # Errors
@@ -104,23 +107,32 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
         &mut self,
         companion: Option<&Poller>,
         timeout: Option<Duration>,
-    ) -> io::Result<usize> {
+    ) -> io::Result<Woken> {
         let pause = self.moderation.pause(self.clock.now());
-        match (pause, timeout) {
-            (_, Some(Duration::ZERO)) | (None, _) => self.poller.wait(timeout),
+        let timeout = match (pause, timeout) {
+            (_, Some(Duration::ZERO)) | (None, _) => timeout,
             (Some(pause), timeout) => {
-                self.await_mail(companion, timeout.map_or(pause, |timeout| timeout.min(pause)))?;
-                self.poller.wait(Some(Duration::ZERO))
+                let pause = timeout.map_or(pause, |timeout| timeout.min(pause));
+                let by_companion = self.await_mail(companion, pause)?;
+                if by_companion || self.link.has_mail() {
+                    // Clients' input still waits.
+                    return Ok(Woken { events: 0, by_companion });
+                }
+                Some(Duration::ZERO)
             }
-        }
+        };
+        let events = self.poller.wait(timeout)?;
+        let mut ready = (0..events).filter_map(|index| self.poller.take(index));
+        let by_companion = ready.any(|readiness| readiness.key == COMPANION_KEY);
+        Ok(Woken { events, by_companion })
     }
 
-    /// Sleeps until something comes through the mesh, or for the companion.
-    fn await_mail(&self, companion: Option<&Poller>, timeout: Duration) -> io::Result<()> {
+    /// Sleeps until something comes through the mesh, or for the companion: true.
+    fn await_mail(&self, companion: Option<&Poller>, timeout: Duration) -> io::Result<bool> {
         let bell = self.link.bell();
         bell.clear();
         if self.link.has_mail() {
-            return Ok(());
+            return Ok(false);
         }
         poller::wait_for_either(bell.as_fd(), companion.map(AsFd::as_fd), timeout)
     }
@@ -183,11 +195,15 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> ShardCore<S> {
     fn admit(&mut self, socket: ClientSocket) {
         let Some(id) = self.shard.admit(socket.into(), self.clock.now()) else { return };
         let Some(socket) = self.shard.socket(id) else { return };
-        if let Err(error) = self.poller.add(socket.as_ref(), id.key()) {
-            self.shard.cannot_accept("epoll");
-            self.complain("Cannot watch a connection", &error);
-            self.hear_out(id);
-            self.shard.turn_away(id, Farewell::SocketError, self.clock.now());
+        match self.poller.add(socket.as_ref(), id.key()) {
+            // Most clients have sent their request by now: it need not wait for the next look.
+            Ok(()) => self.read_some(id, false),
+            Err(error) => {
+                self.shard.cannot_accept("epoll");
+                self.complain("Cannot watch a connection", &error);
+                self.hear_out(id);
+                self.shard.turn_away(id, Farewell::SocketError, self.clock.now());
+            }
         }
     }
 
@@ -310,7 +326,7 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        self.wait_beside(None, timeout)
+        self.wait_beside(None, timeout).map(|woken| woken.events)
     }
 
     fn bell(&self) -> &Bell {

@@ -87,11 +87,11 @@ impl Core for SharedCore {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let events = self.shard.wait_beside(Some(self.control.poller()), timeout)?;
-        if self.shard.is_companion_ready(events) {
+        let woken = self.shard.wait_beside(Some(self.control.poller()), timeout)?;
+        if woken.by_companion {
             self.control_events = self.control.wait(Some(Duration::ZERO))?;
         }
-        Ok(events)
+        Ok(woken.events)
     }
 
     /// The other shards ring it. The shard's own is rung by nobody but this thread.
@@ -100,6 +100,8 @@ impl Core for SharedCore {
     }
 
     fn has_mail(&self) -> bool {
-        self.control.has_mail() || (!self.is_shard_done && self.shard.has_mail())
+        self.control_events > 0
+            || self.control.has_mail()
+            || (!self.is_shard_done && self.shard.has_mail())
     }
 }
