@@ -70,8 +70,9 @@ pub struct ShardLink {
 }
 
 impl ShardLink {
-    /// Hands a message over, or drops it if it is a delivery that does not fit. Nothing is delivered
-    /// behind a loss that the shard has not been told of: its readers would take it for the next.
+    /// Hands a message over, or drops it if it is a delivery that does not fit. Nothing is
+    /// delivered behind a loss that the shard has not been told of: its readers would take it for
+    /// the next.
     pub fn send(&mut self, message: ToShard) {
         let is_behind_loss = match &message {
             ToShard::Deliver(delivery) => self.lost_on.contains(&delivery.channel),

@@ -232,8 +232,8 @@ impl Control {
         &self.metrics
     }
 
-    /// When [`Control::flush`] has something to do without anything happening. `room`: that of Redis
-    /// for orders.
+    /// When [`Control::flush`] has something to do without anything happening. `room`: that of
+    /// Redis for orders.
     pub fn next_deadline(&self, room: Room) -> Option<Moment> {
         let interest = self.interest.next_deadline(room);
         let retry = self.revocation.retry_at();
