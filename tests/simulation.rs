@@ -14,6 +14,8 @@ mod checks;
 mod client;
 #[path = "simulation/database.rs"]
 mod database;
+#[path = "simulation/keeping.rs"]
+mod keeping;
 #[path = "simulation/ledger.rs"]
 mod ledger;
 #[path = "simulation/moods.rs"]

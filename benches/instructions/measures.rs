@@ -10,6 +10,8 @@ use trunkline::load::status::TEMPLATES;
 use trunkline::protocol::event::Event;
 use trunkline::protocol::frame::{Body, Wants};
 use trunkline::protocol::resp::{Reply, ReplyLimits, encode_command, next_reply};
+use trunkline::protocol::sse::THUMP;
+use trunkline::protocol::websocket::EMPTY_PING;
 
 use super::count;
 use super::world::{CLIENTS, World};
@@ -21,9 +23,6 @@ const EVENTS: usize = TEMPLATES;
 const MESSAGES: usize = 4 * TEMPLATES;
 
 const PUBLIC: Stream = Stream::Public("public");
-
-/// Parts of a keep-alive interval, each of which touches its share of the connections.
-const SWEEPS: u32 = 128;
 
 /// The answer of a client to a ping.
 const PONG: [u8; 6] = [0x8a, 0x80, 1, 2, 3, 4];
@@ -123,11 +122,12 @@ pub fn connections() {
         assert_eq!(world.shard.registry().len(), open + usize::from(kind == "subscribe"));
     }
     let limits = Limits::DEFAULT;
-    sweep("ping", &mut world, limits.ping_interval_secs, "ping of a WebSocket, ticks included");
+    let unit = "ping of a WebSocket, ticks included";
+    sweep("ping", &mut world, (limits.ping_interval_secs, EMPTY_PING.len()), unit);
     count("pong", EACH, "pong of a client", || world.say_all(&PONG));
     let mut world = World::full(Transport::EventStream, Stream::User);
     let unit = "comment of an event stream, ticks included";
-    sweep("thump", &mut world, limits.thump_interval_secs, unit);
+    sweep("thump", &mut world, (limits.thump_interval_secs, THUMP.len()), unit);
 }
 
 /// From a status on a filtered stream to its verdict.
@@ -184,19 +184,11 @@ fn count_to_the_end(
     }
 }
 
-/// A whole interval of keep-alive, in which everybody has their turn once.
-fn sweep(name: &str, world: &mut World, interval: Duration, unit: &str) {
-    let part = interval / SWEEPS;
-    // The first tick sets the rhythm.
-    world.pass(part);
-    world.say_all(&PONG);
+/// A whole interval of keep-alive, in which everybody has their turn once and gets so many bytes.
+fn sweep(name: &str, world: &mut World, (interval, bytes): (Duration, usize), unit: &str) {
     let before = world.shard.metrics_mut().bytes_sent;
-    count(name, EACH, unit, || {
-        for _ in 0..SWEEPS {
-            world.pass(part);
-        }
-    });
-    assert!(world.shard.metrics_mut().bytes_sent - before >= 2 * u64::from(CLIENTS));
+    count(name, EACH, unit, || world.pass(interval));
+    assert_eq!(world.shard.metrics_mut().bytes_sent - before, (EACH * bytes) as u64);
     assert_eq!(world.shard.len(), EACH);
 }
 

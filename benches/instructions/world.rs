@@ -132,10 +132,14 @@ impl World {
         }
     }
 
-    /// Time goes by, for the shard only.
+    /// Time goes by, for the shard only, which wakes whenever it has to.
     pub fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
-        self.shard.tick(self.now);
+        let until = self.now + time;
+        while let Some(next) = self.shard.next_tick(self.now).filter(|next| *next < until) {
+            self.now = next.max(self.now);
+            self.shard.tick(self.now);
+        }
+        self.now = until;
     }
 
     /// Everything that is under way comes to its end.

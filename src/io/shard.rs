@@ -318,7 +318,9 @@ impl<S: Socket + From<ClientSocket> + AsRef<ClientSocket>> Core for ShardCore<S>
         }
         let is_busy =
             self.shard.is_fanning_out() || self.link.has_mail() || !self.unread.is_empty();
-        if is_busy || !is_sent { Turn::Busy } else { Turn::Idle(self.next_deadline(now)) }
+        let deadline = self.next_deadline(now);
+        let is_due = deadline.is_some_and(|deadline| deadline <= now);
+        if is_busy || is_due || !is_sent { Turn::Busy } else { Turn::Idle(deadline) }
     }
 
     fn poller(&mut self) -> &mut Poller {

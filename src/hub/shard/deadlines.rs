@@ -3,6 +3,7 @@
 //! a place in the period that is its own.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::hub::message::ConnectionId;
@@ -81,9 +82,9 @@ impl Deadlines {
     }
 }
 
-/// How long the parts of a keep-alive period are at most. A part is touched at once, so longer ones
-/// wake an idle core less often; what one part has to send must not keep events waiting.
-const PART_MAX: Duration = Duration::from_millis(250);
+/// How long the parts of a keep-alive period are at most. The slots of a part are touched together,
+/// and their clients' answers come together: longer parts wake an idle core less often.
+const PART_MAX: Duration = Duration::from_secs(1);
 
 /// Touches every slot once per period, spread evenly.
 pub struct Sweep {
@@ -91,8 +92,10 @@ pub struct Sweep {
     /// In a period; a power of two.
     parts: u32,
     next: Moment,
-    /// Counts the parts touched since the start.
+    /// Counts the parts begun since the start.
     count: u32,
+    /// What is left of the part begun last: the first of these slots, and on in steps of `parts`.
+    left: Range<u32>,
 }
 
 impl Sweep {
@@ -100,28 +103,35 @@ impl Sweep {
     pub fn new(period: Duration, now: Moment) -> Sweep {
         let parts = period.as_nanos().div_ceil(PART_MAX.as_nanos()).clamp(1, 1 << 16) as u32;
         let parts = parts.next_power_of_two();
-        Sweep { part: period / parts, parts, next: now, count: 0 }
+        Sweep { part: period / parts, parts, next: now, count: 0, left: 0..0 }
     }
 
-    /// If a part is due: its slots.
-    pub fn due(&mut self, now: Moment, capacity: u32) -> Option<impl Iterator<Item = u32> + use<>> {
-        if now < self.next {
-            return None;
+    /// The next slot of a part that is due.
+    pub fn due(&mut self, now: Moment, capacity: u32) -> Option<u32> {
+        if self.left.is_empty() && now >= self.next {
+            self.begin_part(now, capacity);
         }
-        self.next = self.next + self.part;
-        if self.next < now {
-            self.next = now;
-        }
+        let slot = self.left.start;
+        (slot < self.left.end).then(|| {
+            self.left.start = slot.saturating_add(self.parts);
+            slot
+        })
+    }
+
+    /// When the next slot is due.
+    pub fn next(&self) -> Moment {
+        if self.left.is_empty() { self.next } else { Moment::default() }
+    }
+
+    fn begin_part(&mut self, now: Moment, capacity: u32) {
+        // Whoever was touched late, perhaps because nobody was there, has a whole part to answer.
+        let next = self.next + self.part;
+        self.next = if next > now { next } else { now + self.part };
         // Reversed bits: neighbours in the slab are far apart in the period.
         let reversed = u64::from((self.count % self.parts).reverse_bits());
         let part = (reversed >> (u32::BITS - self.parts.ilog2())) as u32;
         self.count = self.count.wrapping_add(1);
-        Some((part..capacity).step_by(self.parts as usize))
-    }
-
-    /// When the next part is due.
-    pub fn next(&self) -> Moment {
-        self.next
+        self.left = part..capacity;
     }
 }
 
@@ -137,15 +147,28 @@ mod tests {
             let mut touched = vec![0; 1000];
             let mut now = Moment(0);
             for _ in 0..sweep.parts {
-                let slots: Vec<u32> = sweep.due(now, 1000).unwrap().collect();
-                assert!(slots.len() <= 1000_usize.div_ceil(sweep.parts as usize), "spread evenly");
-                slots.iter().for_each(|slot| touched[*slot as usize] += 1);
-                assert!(sweep.due(now, 1000).is_none());
+                let mut slots = 0;
+                while let Some(slot) = sweep.due(now, 1000) {
+                    touched[slot as usize] += 1;
+                    slots += 1;
+                    assert!(sweep.next() <= now || sweep.due(now, 1000).is_none());
+                }
+                assert!(slots <= 1000_usize.div_ceil(sweep.parts as usize), "spread evenly");
                 now = sweep.next();
             }
             assert!(touched.iter().all(|count| *count == 1));
             assert!(period - now.since(Moment(0)) < Duration::from_millis(1), "{millis} ms");
         }
+    }
+
+    #[test]
+    fn a_sweep_that_was_held_up_touches_nobody_twice_at_once() {
+        let period = Duration::from_secs(1);
+        let mut sweep = Sweep::new(period, Moment(0));
+        let late = Moment(0) + period * 5 / 2;
+        let slots = std::iter::from_fn(|| sweep.due(late, 10)).take(100);
+        assert_eq!(slots.count(), 10);
+        assert_eq!(sweep.next(), late + period);
     }
 
     #[test]

@@ -17,23 +17,28 @@ const LOOKS_AT_BLOCKED: u32 = 4;
 /// How long an outbox waits that the kernel had no memory for.
 pub(super) const STARVED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Slots looked at in one tick to keep their connections alive: a millisecond or two of work, for
+/// which events wait.
+const SLOTS_MAX: usize = 256;
+
+/// A pulse may be early by half its interval, so that it goes with what wakes the core anyway.
+const PULSE_EARLY_PART: u32 = 2;
+
 impl<S: Socket> Shard<S> {
-    /// Lets time pass. Call it at [`Shard::next_tick`] at the latest.
+    /// Lets time pass. Call it at [`Shard::next_tick`] at the latest, and again if that has passed.
     pub fn tick(&mut self, now: Moment) {
-        if now >= self.next_pulse {
+        if now + self.settings.limits.pulse_interval_secs / PULSE_EARLY_PART >= self.next_pulse {
             self.next_pulse = now + self.settings.limits.pulse_interval_secs;
             let is_accepting = std::mem::replace(&mut self.is_accepting, true);
             self.outgoing.push(ToControl::Pulse { is_accepting });
         }
-        while let Some(slots) = self.pings.due(now, self.slots.capacity()) {
-            for slot in slots {
-                self.keep_websocket_alive(slot, now);
-            }
+        for _ in 0..SLOTS_MAX {
+            let Some(slot) = self.pings.due(now, self.slots.capacity()) else { break };
+            self.keep_websocket_alive(slot, now);
         }
-        while let Some(slots) = self.thumps.due(now, self.slots.capacity()) {
-            for slot in slots {
-                self.keep_event_stream_alive(slot, now);
-            }
+        for _ in 0..SLOTS_MAX {
+            let Some(slot) = self.thumps.due(now, self.slots.capacity()) else { break };
+            self.keep_event_stream_alive(slot, now);
         }
         while let Some(expired) = self.deadlines.pop(now) {
             self.expire(expired, now);

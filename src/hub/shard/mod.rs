@@ -288,7 +288,9 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Sends a frame to a connection, or ends it if it cannot take it.
+    /// Sends a frame to a connection, or ends it if it cannot take it. What a fan-out does over and
+    /// over: the compiler alone makes it a call, or not, as its other callers change.
+    #[inline(always)]
     fn push(&mut self, id: ConnectionId, frame: &Frame, now: Moment) {
         let Some(connection) = self.slots.get_mut(id) else { return };
         let limits = &self.settings.limits;
