@@ -355,15 +355,14 @@ impl World {
         }
     }
 
-    /// Everybody leaves; every deadline passes. Who has left while several requests waited for each
-    /// other is still owed every answer, and none comes: 15 s each, of which there is room for six.
+    /// Everybody leaves; every deadline passes.
     fn end(&mut self) {
         for index in 0..self.clients.len() {
             self.read(index, usize::MAX);
             self.leave(index);
             self.look();
         }
-        self.pass(120_000);
+        self.pass(60_000);
         while self.shard.is_fanning_out() {
             self.shard.fan_out(&mut 3, self.now);
         }
